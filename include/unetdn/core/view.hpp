@@ -11,8 +11,7 @@ namespace unetdn {
 /// `image_stride`, `row_stride` and `pixel_stride` elements apart. So a crop, a tile, a pitched buffer, every second
 /// pixel, or a channel slice of a wider buffer is a view too: a U-Net's skip connection costs no copy. No alignment is
 /// promised. Trivially copyable: kernels take views by value.
-template <class T>
-struct view {
+template <class T> struct view {
   T* data = nullptr;
   int n = 0, h = 0, w = 0, c = 0;
   std::int64_t image_stride = 0, row_stride = 0, pixel_stride = 0;
@@ -20,8 +19,14 @@ struct view {
   view() = default;
   /// A dense window: pixels follow each other without gaps.
   UNETDN_HD view(T* p, int n_, int h_, int w_, int c_)
-      : data{p}, n{n_}, h{h_}, w{w_}, c{c_}, image_stride{std::int64_t(h_) * w_ * c_},
-        row_stride{std::int64_t(w_) * c_}, pixel_stride{c_} {}
+      : data{p},
+        n{n_},
+        h{h_},
+        w{w_},
+        c{c_},
+        image_stride{std::int64_t(h_) * w_ * c_},
+        row_stride{std::int64_t(w_) * c_},
+        pixel_stride{c_} {}
   UNETDN_HD view(T* p, int n_, int h_, int w_, int c_, std::int64_t image, std::int64_t row, std::int64_t pixel)
       : data{p}, n{n_}, h{h_}, w{w_}, c{c_}, image_stride{image}, row_stride{row}, pixel_stride{pixel} {}
   /// A view of T is a view of T const.
@@ -56,14 +61,14 @@ struct view {
   }
   /// Every `step`-th row and column, starting at (y, x): one phase of a strided convolution.
   UNETDN_HD view phase(int y, int x, int step) const {
-    return {pixel(0, y, x),     n, (h - y + step - 1) / step, (w - x + step - 1) / step, c,
-            image_stride, row_stride * step, pixel_stride * step};
+    return {
+        pixel(0, y, x),     n, (h - y + step - 1) / step, (w - x + step - 1) / step, c, image_stride, row_stride * step,
+        pixel_stride * step};
   }
 };
 
 /// Whether two windows have the same extents.
-template <class T, class U>
-UNETDN_HD bool same_shape(view<T> const& a, view<U> const& b) {
+template <class T, class U> UNETDN_HD bool same_shape(view<T> const& a, view<U> const& b) {
   return a.n == b.n && a.h == b.h && a.w == b.w && a.c == b.c;
 }
 

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <unetdn/core/device.hpp>
+#include <unetdn/core/shape.hpp>
+#include <unetdn/core/view.hpp>
+
+namespace unetdn {
+
+/// Owns `size` elements of device memory; moves, does not copy.
+template <class T, class Device> class buffer {
+  static_assert(Device::template supports<T>,
+                "this device has no operations for this element type: the cpu takes float and double, cuda and "
+                "emulated take float, bf16 and fp16");
+
+ public:
+  buffer() = default;
+  /// Zeroed. Throws out_of_memory.
+  buffer(Device& dev, std::size_t size) : data_{static_cast<T*>(dev.allocate(size * sizeof(T)))}, size_{size} {
+    dev.fill_zero(data_, size * sizeof(T));
+  }
+  ~buffer() { Device::release(data_); }
+  buffer(buffer&& other) noexcept : data_{std::exchange(other.data_, nullptr)}, size_{std::exchange(other.size_, 0)} {}
+  buffer& operator=(buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+
+  T* data() { return data_; }
+  T const* data() const { return data_; }
+  std::size_t size() const { return size_; }
+  std::size_t bytes() const { return size_ * sizeof(T); }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// Owns a dense x[n,h,w,c] in device memory.
+template <class T, class Device> class tensor {
+ public:
+  tensor() = default;
+  /// Zeroed. Throws out_of_memory, and argument_error where an extent is negative.
+  tensor(Device& dev, unetdn::shape s) : shape_{checked(s)}, memory_{dev, static_cast<std::size_t>(s.size())} {}
+
+  unetdn::shape shape() const { return shape_; }
+  std::int64_t size() const { return shape_.size(); }
+  T* data() { return memory_.data(); }
+  T const* data() const { return memory_.data(); }
+  unetdn::view<T> view() { return {data(), shape_.n, shape_.h, shape_.w, shape_.c}; }
+  unetdn::view<T const> view() const { return {data(), shape_.n, shape_.h, shape_.w, shape_.c}; }
+
+  /// Copies size() elements from or to the host, in NHWC order.
+  void upload(Device& dev, std::span<T const> from) {
+    check(from.size() == memory_.size(), "upload of ", from.size(), " elements into a tensor of ", to_string(shape_));
+    dev.upload(memory_.data(), from.data(), from.size_bytes());
+  }
+  void download(Device& dev, std::span<T> to) const {
+    check(to.size() == memory_.size(), "download of ", to.size(), " elements from a tensor of ", to_string(shape_));
+    dev.download(to.data(), memory_.data(), to.size_bytes());
+  }
+
+ private:
+  static unetdn::shape checked(unetdn::shape s) {
+    check(s.n >= 0 && s.h >= 0 && s.w >= 0 && s.c >= 0, "a tensor cannot have the shape ", to_string(s));
+    return s;
+  }
+  unetdn::shape shape_{0, 0, 0, 0};
+  buffer<T, Device> memory_;
+};
+
+}  // namespace unetdn
