@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+# unetdn::cuda, where nvcc is found. A program without it runs on the CPU.
+
+set(UNETDN_HAS_CUDA OFF)
+if(UNETDN_CUDA)
+  find_program(UNETDN_NVCC nvcc HINTS ENV CUDACXX ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  mark_as_advanced(UNETDN_NVCC)
+  if(UNETDN_NVCC)
+    if(NOT CMAKE_CUDA_COMPILER)
+      set(CMAKE_CUDA_COMPILER ${UNETDN_NVCC})
+    endif()
+    # Ampere and Hopper as machine code; newer GPUs compile Hopper's PTX when they load it.
+    if(NOT CMAKE_CUDA_ARCHITECTURES)
+      set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
+    endif()
+    enable_language(CUDA)
+    add_subdirectory(${PROJECT_SOURCE_DIR}/kernels)
+    set(UNETDN_HAS_CUDA ON)
+  elseif(NOT UNETDN_CUDA STREQUAL "AUTO")
+    message(FATAL_ERROR "UNETDN_CUDA is ${UNETDN_CUDA} but nvcc was not found: put it on PATH, or set CUDACXX to it")
+  endif()
+endif()
