@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # cmake -D ROOT=<project> -P check_includes.cmake
+
+cmake_minimum_required(VERSION 3.25)
+
 # A file of include/ and kernels/ includes only its own group and lower levels. This table is the architecture.
 
 set(level_0 version core)
@@ -35,10 +38,10 @@ file(GLOB_RECURSE files LIST_DIRECTORIES false ${ROOT}/include/* ${ROOT}/kernels
 list(FILTER files INCLUDE REGEX "\\.(hpp|cpp|cu|cuh|inl)$")
 foreach(file IN LISTS files)
   file(RELATIVE_PATH name ${ROOT} ${file})
-  if(name MATCHES "^include/(.*)$" OR name MATCHES "^kernels/(unetdn/.*)$")
-    set(path ${CMAKE_MATCH_1})
+  if(name MATCHES "^(include|kernels)/(unetdn/.*)$")
+    set(path ${CMAKE_MATCH_2})
   else()
-    set(path unetdn/kernels/${name})  # kernels/relu.cu has the level of kernels/unetdn/kernels/relu.hpp
+    set(path unetdn/${name})  # kernels/relu.cu has the level of kernels/unetdn/kernels/relu.hpp
   endif()
   group_of(${path} group)
   level_of(${group} level)
