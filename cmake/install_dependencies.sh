@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# cmake/install_dependencies.sh GROUP...
+# Installs what this project needs and the machine lacks. Groups: build (library and programs), test, benchmark.
+# Does nothing, and needs no network, where all is present. Installs with apt as root; otherwise it prints the one
+# line to run and exits with 1.
+set -euo pipefail
+
+# group, how to see that it is there, and the package's name for apt, dnf and pacman
+table='
+build      command:g++                    g++                 gcc-c++                 gcc
+build      command:cmake                  cmake               cmake                   cmake
+build      command:ninja                  ninja-build         ninja-build             ninja
+build      header:png.h                   libpng-dev          libpng-devel            libpng
+build      header:jpeglib.h               libjpeg-dev         libjpeg-turbo-devel     libjpeg-turbo
+build      header:stb/stb_image.h         libstb-dev          stb-devel               stb
+build      header:nlohmann/json.hpp       nlohmann-json3-dev  json-devel              nlohmann-json
+build      header:CLI/CLI.hpp             libcli11-dev        cli11-devel             cli11
+test       header:catch2/catch_test_macros.hpp|catch2/catch.hpp  catch2  catch-devel   catch2
+test       command:git                    git                 git                     git
+test       command:clang++                clang               clang                   clang
+test       command:clang-format           clang-format        clang-tools-extra       clang
+test       command:clang-tidy             clang-tidy          clang-tools-extra       clang
+test       command:setarch                util-linux          util-linux              util-linux
+benchmark  header:benchmark/benchmark.h   libbenchmark-dev    google-benchmark-devel  benchmark
+'
+
+# present "command:NAME" or "header:NAME|NAME"
+present() {
+  local kind=${1%%:*} name=${1#*:}
+  if [[ $kind == command ]]; then
+    command -v "$name" >/dev/null
+    return
+  fi
+  local condition="__has_include(<${name//|/>) || __has_include(<}>)"
+  printf '#if !(%s)\n#error missing\n#endif\n' "$condition" | c++ -x c++ -E - >/dev/null 2>&1
+}
+
+groups=" ${*:-build} "
+for group in $groups; do
+  case $group in
+    build | test | benchmark) ;;
+    *)
+      echo "install_dependencies.sh: no group '$group': choose from build, test, benchmark" >&2
+      exit 2
+      ;;
+  esac
+done
+
+apt=() dnf=() pacman=()
+while read -r group probe for_apt for_dnf for_pacman; do
+  if [[ $groups == *" $group "* ]] && ! present "$probe"; then
+    apt+=("$for_apt")
+    dnf+=("$for_dnf")
+    pacman+=("$for_pacman")
+  fi
+done <<<"${table:1:-1}"
+
+if ((${#apt[@]} == 0)); then
+  exit 0
+fi
+if command -v apt-get >/dev/null; then
+  if ((EUID == 0)); then
+    echo "Installing ${apt[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q -o DPkg::Lock::Timeout=300 update
+    apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${apt[@]}"
+    exit 0
+  fi
+  line="sudo apt-get update && sudo apt-get install ${apt[*]}"
+elif command -v dnf >/dev/null; then
+  line="sudo dnf install ${dnf[*]}"
+elif command -v pacman >/dev/null; then
+  line="sudo pacman -S --needed ${pacman[*]}"
+else
+  line="(no apt, dnf or pacman here) install by their Debian names: ${apt[*]}"
+fi
+echo "Packages are missing. Run this, then try again:" >&2
+echo "  $line" >&2
+exit 1

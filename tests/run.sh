@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# ./tests/run.sh           everything that continuous integration checks
+# ./tests/run.sh --fast    the developer's loop: the release build and its tests
+# Installs what is missing, builds below build/, and closes with a count of its stages.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+fast=no
+case "${1-}" in
+  "") ;;
+  --fast) fast=yes ;;
+  *)
+    echo "usage: ./tests/run.sh [--fast]" >&2
+    exit 2
+    ;;
+esac
+
+passed=0
+failed=0
+summary=""
+
+# stage "what it is" command...: runs the command, and counts and times it.
+stage() {
+  local what=$1 begin=$SECONDS verdict=passed
+  shift
+  printf '\n== %s\n' "$what"
+  if "$@"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    verdict=FAILED
+  fi
+  summary+=$(printf '%-6s %4d s  %s' "$verdict" $((SECONDS - begin)) "$what")$'\n'
+  [[ $verdict == passed ]]
+}
+
+finish() {
+  printf '\n%s%d s in all\n' "$summary" "$SECONDS"
+  echo "$passed passed, $failed failed"
+  ((failed == 0))
+  exit
+}
+
+jobs=$(nproc)
+
+build() {
+  cmake --preset "$1" --log-level=WARNING "${@:2}" && cmake --build --preset "$1" -j "$jobs"
+}
+
+run_tests() {
+  ctest --preset "$1" -j "$jobs" --no-tests=error "${@:2}"
+}
+
+# Old ThreadSanitizer runtimes can't live with much address space randomisation: turn that off where we may.
+run_thread_tests() {
+  if setarch -R true 2>/dev/null; then
+    setarch -R ctest --preset tsan -j "$jobs" --no-tests=error
+  else
+    run_tests tsan
+  fi
+}
+
+check_format() {
+  git ls-files '*.hpp' '*.cpp' '*.cu' '*.cuh' | xargs clang-format --dry-run -Werror
+}
+
+# A lean set of checks on a few files that include most of the library.
+check_tidy() {
+  local files=(include/unetdn/image.cpp)
+  printf '%s\n' "${files[@]}" | xargs -n 1 -P "$jobs" clang-tidy --quiet -p build/ci-clang
+}
+
+stage "dependencies" cmake/install_dependencies.sh build test benchmark || finish
+
+if [[ $fast == yes ]]; then
+  stage "release: build" build release && stage "release: tests" run_tests release
+  finish
+fi
+
+stage "g++: build" build ci-gcc && stage "g++: tests" run_tests ci-gcc
+stage "clang++: build" build ci-clang && {
+  stage "clang++: tests" run_tests ci-clang
+  stage "clang++: each header alone" cmake --build --preset ci-clang -j "$jobs" --target unetdn_headers
+  stage "clang-tidy" check_tidy
+}
+stage "AddressSanitizer, UndefinedBehaviorSanitizer: build" build asan &&
+  stage "AddressSanitizer, UndefinedBehaviorSanitizer: tests" run_tests asan
+stage "ThreadSanitizer: build" build tsan && stage "ThreadSanitizer: tests" run_thread_tests
+stage "consumers" tests/consume/run.sh
+if clang-format --version | grep -q 'version 14\.'; then
+  stage "clang-format" check_format
+fi
+if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
+  stage "nvcc: build" build release -D UNETDN_CUDA=ON && stage "nvcc: tests" run_tests release -R cuda
+fi
+finish
