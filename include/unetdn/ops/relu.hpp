@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <type_traits>
+
+#include <unetdn/core/collapse.hpp>
+#include <unetdn/kernels/relu.hpp>
+#include <unetdn/ops/elementwise.hpp>
+
+namespace unetdn {
+
+namespace detail {
+
+/// The launch of an element-wise kernel over a window: one piece of 16 bytes a thread.
+template <class K, class T> extent3 elementwise_grid(char const* op, view<T> const& v) {
+  std::int64_t const count = kernels::pieces(v);
+  check(count < (std::int64_t(1) << 31), op, ": a window of ", to_string(extents(v)),
+        " is too large for one launch; use smaller pictures or a smaller batch");
+  return {static_cast<int>(ceil_div(count, K::threads))};
+}
+
+}  // namespace detail
+
+/// y = max(x, 0), element by element: x[N,H,W,C], y[N,H,W,C]; y may be x. NaN stays NaN.
+/// Moves 2 sizeof(T) bytes an element. Throws argument_error where the shapes differ.
+template <class T, class Device> void relu_forward(Device& dev, view<std::type_identity_t<T> const> x, view<T> y) {
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
+  detail::check_same_shape("relu_forward", x, y);
+  if (y.size() == 0) return;
+  if constexpr (std::is_same_v<Device, cpu>) {
+    detail::map_elements(dev, x, y, [](T v, T) { return v < 0 ? T(0) : v; });
+  } else {
+    detail::collapse(x, y);
+    kernels::relu_forward<T> const kernel{x, y, detail::aligned_pixels(x) && detail::aligned_pixels(y)};
+    launch(dev, detail::elementwise_grid<kernels::relu_forward<T>>("relu_forward", y), kernel);
+  }
+}
+
+/// dx = dy where y > 0, else 0, from the output y of relu_forward: y, dy, dx [N,H,W,C]; dx may be dy. Where y is NaN dy
+/// passes. Moves 3 sizeof(T) bytes an element. Throws argument_error where the shapes differ.
+template <class T, class Device>
+void relu_backward(Device& dev, view<std::type_identity_t<T> const> y, view<std::type_identity_t<T> const> dy,
+                   view<T> dx) {
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
+  detail::check_same_shape("relu_backward", y, dy);
+  detail::check_same_shape("relu_backward", y, dx);
+  if (dx.size() == 0) return;
+  if constexpr (std::is_same_v<Device, cpu>) {
+    detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
+      for (int column = 0; column < y.w; ++column) {
+        T const* const out = y.pixel(image, row, column);
+        T const* const up = dy.pixel(image, row, column);
+        T* const down = dx.pixel(image, row, column);
+        for (int channel = 0; channel < y.c; ++channel) down[channel] = out[channel] <= 0 ? T(0) : up[channel];
+      }
+    });
+  } else {
+    detail::collapse(y, dy, dx);
+    bool const aligned = detail::aligned_pixels(y) && detail::aligned_pixels(dy) && detail::aligned_pixels(dx);
+    kernels::relu_backward<T> const kernel{y, dy, dx, aligned};
+    launch(dev, detail::elementwise_grid<kernels::relu_backward<T>>("relu_backward", dx), kernel);
+  }
+}
+
+}  // namespace unetdn
