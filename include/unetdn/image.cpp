@@ -178,7 +178,7 @@ image decode_stb(source const& in, char const* format) {
   int height = 0;
   int channels = 0;
   if (!stbi_info_from_memory(data, size, &width, &height, &channels)) in.fail_damaged(format, stbi_failure_reason());
-  check_size(in, format, width, height);
+  check_size(in, format, width, std::abs(std::int64_t(height)));  // negative in a BMP stored from the top
   bool const deep = stbi_is_16_bit_from_memory(data, size) != 0;
   std::unique_ptr<void, stb_deleter> decoded;
   if (deep) {
@@ -757,8 +757,9 @@ struct bmp_header {
     pixels_at = field(in, 10, 4);
     size = field(in, 14, 4);
     bool const old = size == 12;
-    width = old ? field(in, 18, 2) : std::int32_t(field(in, 18, 4));
-    height = old ? field(in, 20, 2) : std::int32_t(field(in, 22, 4));
+    // Of the newer header's signed 32 bits, or the older one's unsigned 16.
+    width = old ? field(in, 18, 2) : signed_field(in, 18);
+    height = old ? field(in, 20, 2) : signed_field(in, 22);
     if (height < 0) height = -height;  // rows stored from the top
     bits = field(in, old ? 24 : 28, 2);
     compression = old ? 0 : field(in, 30, 4);
@@ -768,6 +769,10 @@ struct bmp_header {
     auto const value = tiff_view{in.bytes}.get(at, bytes);
     if (!value) in.fail_damaged("BMP", "it ends inside the header");
     return *value;
+  }
+
+  static std::int64_t signed_field(source const& in, std::size_t at) {
+    return static_cast<std::int32_t>(field(in, at, 4));
   }
 
   /// Whether there is a palette and all of it is grey.

@@ -261,10 +261,12 @@ image decode_image(std::span<std::byte const> bytes, std::string_view name, read
 /// file can't be written, argument_error when the picture or an option is not valid.
 void write_image(std::filesystem::path const& path, image const& picture, write_options const& options = {});
 
-/// The bytes of a PNG file with this picture. Throws argument_error when it is not valid.
+/// The bytes of a PNG file with this picture. Throws argument_error when it is not valid, or when it has 16 bits in a
+/// build without libpng.
 std::vector<std::byte> encode_png(image const& picture);
 
 /// The bytes of a JPEG file with this picture, which has no alpha. Throws argument_error when it is not valid.
+/// In a build without libjpeg-turbo, grey is stored as colour.
 std::vector<std::byte> encode_jpeg(image const& picture, int quality = 95);
 
 /// The bytes of a binary PGM (1 channel) or PPM (3 channels) file. Throws argument_error when the picture is not valid.
