@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <tuple>
+#include <type_traits>
+
+#include <unetdn/devices/cpu.hpp>
+#include <unetdn/devices/emulated.hpp>
+#if defined(UNETDN_HAVE_CUDA)
+  #include <unetdn/devices/cuda.hpp>
+#endif
+
+#include "catch.hpp"
+#include "devices/window.hpp"
+
+// One typed test of an operation covers every device and element type:
+//
+//   TEMPLATE_LIST_TEST_CASE("relu", "", rows) {
+//     using T = typename TestType::element;
+//     on_device<TestType>([](auto& dev) { window<T, decltype(dev)> x{dev, ...}; ... });
+//   }
+
+namespace unetdn::test {
+
+template <class Device, class T> struct row {
+  using device = Device;
+  using element = T;
+};
+
+#if defined(UNETDN_HAVE_CUDA)
+using rows = std::tuple<row<cpu, float>, row<cpu, double>, row<emulated, float>, row<emulated, bf16>,
+                        row<emulated, fp16>, row<cuda, float>, row<cuda, bf16>, row<cuda, fp16>>;
+#else
+using rows =
+    std::tuple<row<cpu, float>, row<cpu, double>, row<emulated, float>, row<emulated, bf16>, row<emulated, fp16>>;
+#endif
+
+TEST_CASE("whether the cuda rows of this program run") {
+#if defined(UNETDN_HAVE_CUDA)
+  if (!cuda_available()) WARN("cuda rows skipped: " << cuda_problem());
+#else
+  WARN("cuda rows skipped: built without unetdn::cuda");
+#endif
+}
+
+/// Calls f(device) on the row's device in each way that must not change results: the cpu with one and three threads,
+/// the emulated device in both orders and with two workers, and the GPU if there is one.
+template <class Row, class F> void on_device(F f) {
+  using device = typename Row::device;
+  if constexpr (std::is_same_v<device, cpu>) {
+    for (int threads : {1, 3}) {
+      cpu dev{threads};
+      f(dev);
+    }
+  } else if constexpr (std::is_same_v<device, emulated>) {
+    for (int workers : {1, 2}) {
+      emulated dev{workers == 1 ? thread_order::forward : thread_order::reverse, workers};
+      f(dev);
+    }
+  } else {
+#if defined(UNETDN_HAVE_CUDA)
+    if (!cuda_available()) return;
+    device dev;
+    f(dev);
+#endif
+  }
+}
+
+}  // namespace unetdn::test

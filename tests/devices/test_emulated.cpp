@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// One test a word of the vocabulary, and one a mistake that the emulated device must notice.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include <unetdn/devices/emulated.hpp>
+
+#include "catch.hpp"
+#include "devices/kernels.hpp"
+
+using namespace unetdn;
+using namespace unetdn::test;
+
+namespace {
+
+constexpr thread_order both_orders[] = {thread_order::forward, thread_order::reverse};
+
+/// Small whole numbers, which every type here holds exactly.
+float small_number(int i, int period) { return float(i * 7 % period - period / 2); }
+
+template <class T, bool Transposed> void check_multiply() {
+  alignas(16) T a[256], b[256];
+  float c[256], want[256] = {};
+  for (int i = 0; i < 256; ++i) {
+    a[i] = T(small_number(i, 23));
+    b[i] = T(small_number(i, 19));
+  }
+  for (int m = 0; m < 16; ++m) {
+    for (int n = 0; n < 16; ++n) {
+      for (int k = 0; k < 16; ++k) {
+        float const left = float(Transposed ? a[k * 16 + m] : a[m * 16 + k]);
+        float const right = float(Transposed ? b[k * 16 + n] : b[n * 16 + k]);
+        want[m * 16 + n] += left * right;
+      }
+    }
+  }
+  for (thread_order order : both_orders) {
+    emulated dev{order};
+    launch(dev, {1}, multiply<T, Transposed>{a, b, c});
+    CHECK(std::equal(c, c + 256, want));
+  }
+}
+
+/// Number of wrong results of the exchange.
+template <mistake Mistake> int wrong_results(thread_order order) {
+  using kernel_type = exchange<Mistake>;
+  constexpr int rounds = kernel_type::rounds;
+  alignas(16) float x[rounds * 64 * 4];
+  float y[rounds * 64];
+  for (int i = 0; i < rounds * 64 * 4; ++i) x[i] = float(i + 1);
+  emulated dev{order};
+  launch(dev, {1}, kernel_type{x, y});
+  int wrong = 0;
+  for (int round = 0; round < rounds; ++round) {
+    for (int t = 0; t < 64; ++t) {
+      int const even = (63 - t) % 2 == 0 ? 63 - t : 63 - (t ^ 1);  // of each pair only the even row is copied
+      wrong += y[round * 64 + t] == x[(round * 64 + even) * 4] ? 0 : 1;
+    }
+  }
+  return wrong;
+}
+
+/// Whether at least one order makes the mistake show in the results.
+template <mistake Mistake> bool shows() {
+  return wrong_results<Mistake>(thread_order::forward) + wrong_results<Mistake>(thread_order::reverse) > 0;
+}
+
+/// The text with which both orders refuse the mistake; empty where one did not.
+template <mistake Mistake> std::string refusal() {
+  std::string what;
+  for (thread_order order : both_orders) {
+    try {
+      wrong_results<Mistake>(order);
+      return "";
+    } catch (kernel_fault const& fault) {
+      what = fault.what();
+    }
+  }
+  return what;
+}
+
+bool contains(std::string const& text, char const* part) { return text.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("matrix loads, transposed and not, and products agree with a plain product") {
+  check_multiply<bf16, false>();
+  check_multiply<bf16, true>();
+  check_multiply<fp16, false>();
+  check_multiply<fp16, true>();
+}
+
+TEST_CASE("mma has the PTX manual's layout") {
+  float a[256], b[128], c[128], want[128] = {};
+  for (int i = 0; i < 256; ++i) a[i] = small_number(i, 17);
+  for (int i = 0; i < 128; ++i) b[i] = small_number(i, 13);
+  for (int m = 0; m < 16; ++m) {
+    for (int n = 0; n < 8; ++n) {
+      for (int k = 0; k < 16; ++k) want[m * 8 + n] += a[m * 16 + k] * b[k * 8 + n];
+    }
+  }
+  emulated dev;
+  launch(dev, {1}, multiply_by_hand{a, b, c});
+  CHECK(std::equal(c, c + 128, want));
+}
+
+TEST_CASE("asynchronous copies, waits and barriers") {
+  for (thread_order order : both_orders) CHECK(wrong_results<mistake::none>(order) == 0);
+}
+
+TEST_CASE("copy_wait leaves the newest groups on their way") {
+  alignas(16) float x[256];
+  float y[64];
+  for (int i = 0; i < 256; ++i) x[i] = float(i);
+  emulated dev;
+  launch(dev, {1}, two_groups{x, y});
+  for (int t = 0; t < 64; ++t) CHECK(y[t] == x[t * 4 + 3]);
+}
+
+TEST_CASE("every block runs once and knows its index; atomic_add loses nothing") {
+  for (int workers : {1, 2}) {
+    for (thread_order order : both_orders) {
+      int seen[2 * 3 * 4] = {};
+      int total = 0;
+      emulated dev{order, workers};
+      launch(dev, {2, 3, 4}, count_blocks{seen, &total});
+      CHECK(std::all_of(seen, seen + 24, [](int n) { return n == 1; }));
+      CHECK(total == 24 * (95 * 96 / 2));
+    }
+  }
+}
+
+TEST_CASE("warp and block sums reach every thread") {
+  float x[64], of_warp[64], of_block[64];
+  for (int i = 0; i < 64; ++i) x[i] = float(i);
+  for (thread_order order : both_orders) {
+    emulated dev{order};
+    launch(dev, {1}, sums{x, of_warp, of_block});
+    for (int t = 0; t < 64; ++t) {
+      CHECK(of_warp[t] == (t < 32 ? 496.0f : 1520.0f));
+      CHECK(of_block[t] == 2016.0f);
+    }
+  }
+}
+
+TEST_CASE("a missing barrier or wait makes wrong results") {
+  CHECK(shows<mistake::missing_sync>());
+  CHECK(shows<mistake::missing_sync_warp>());
+  CHECK(shows<mistake::early_read>());
+  CHECK(shows<mistake::early_overwrite>());
+  CHECK(shows<mistake::unwritten_shared>());
+}
+
+TEST_CASE("a copy never waited for is refused") {
+  CHECK(contains(refusal<mistake::missing_wait>(), "copy_async never waited for"));
+}
+
+TEST_CASE("misaligned and misplaced 16-byte accesses are refused") {
+  CHECK(contains(refusal<mistake::misaligned_target>(), "copy_async target is not aligned to 16 bytes"));
+  CHECK(contains(refusal<mistake::misaligned_source>(), "copy_async source is not aligned to 16 bytes"));
+  CHECK(contains(refusal<mistake::target_not_shared>(), "copy_async target is not in the block's shared memory"));
+  CHECK(contains(refusal<mistake::misaligned_copy>(), "misaligned 16-byte access"));
+}
+
+TEST_CASE("barriers that not all threads reach, or not at one site, are refused") {
+  CHECK(contains(refusal<mistake::divergent_sync>(), "barrier not reached by every thread: 32 at sync"));
+  CHECK(contains(refusal<mistake::syncs_at_two_sites>(), "barriers at different sites"));
+  CHECK(contains(refusal<mistake::early_exit>(), "31 at a warp operation, 33 finished"));
+  CHECK(contains(refusal<mistake::sync_warps_at_two_sites>(), "sync_warp"));
+  CHECK(contains(refusal<mistake::mixed_lanes>(), "shuffle_xor"));
+}
+
+TEST_CASE("a refusal names the kernel and the block, and the device works afterwards") {
+  float x[64 * 4 * 3] = {}, y[64 * 3];
+  emulated dev;
+  std::string what;
+  try {
+    launch(dev, {1, 2}, exchange<mistake::divergent_sync>{x, y});
+  } catch (kernel_fault const& fault) {
+    what = fault.what();
+  }
+  CHECK(contains(what, "exchange<"));
+  CHECK(contains(what, "block (0, 0, 0)"));
+  float of_warp[64], of_block[64];
+  launch(dev, {1}, sums{x, of_warp, of_block});
+  CHECK(of_block[0] == 0.0f);
+}
+
+TEST_CASE("bank conflicts of matrix rows are counted") {
+  alignas(16) bf16 a[256] = {}, b[256] = {};
+  float c[256];
+  emulated dev;
+  launch(dev, {1}, multiply<bf16, false>{a, b, c});
+  // Two loads of four matrices; rows 32 bytes apart, not swizzled, so that two of each eight meet in every column.
+  CHECK(dev.row_conflicts() == 2 * 4 * 4);
+}
+
+TEST_CASE("fresh memory is aligned and holds NaN") {
+  emulated dev;
+  auto* const p = static_cast<float*>(dev.allocate(100));
+  CHECK(reinterpret_cast<std::uintptr_t>(p) % emulated::alignment == 0);
+  CHECK(std::isnan(p[0]));
+  CHECK(std::isnan(p[24]));
+  dev.fill_zero(p, 100);
+  CHECK(p[24] == 0.0f);
+  emulated::release(p);
+  emulated::release(nullptr);
+}
+
+TEST_CASE("16-bit types round to nearest even and keep every value") {
+  int wrong = 0;
+  for (int i = 0; i < 65536; ++i) {
+    bf16 b;
+    fp16 h;
+    b.bits = h.bits = std::uint16_t(i);
+    float const wide_b = float(b);
+    float const wide_h = float(h);
+    if (!std::isnan(wide_b) && bf16(wide_b).bits != b.bits) ++wrong;
+    if (!std::isnan(wide_h) && fp16(wide_h).bits != h.bits) ++wrong;
+  }
+  CHECK(wrong == 0);
+  CHECK(bf16(1.00390625f).bits == 0x3f80);
+  CHECK(bf16(1.01171875f).bits == 0x3f82);
+  CHECK(fp16(65519.0f).bits == 0x7bff);
+  CHECK(fp16(65520.0f).bits == 0x7c00);
+  CHECK(fp16(0x1p-25f).bits == 0);
+  CHECK(fp16(0x1.8p-24f).bits == 2);
+  CHECK(std::isnan(float(bf16(NAN))));
+  CHECK(std::isnan(float(fp16(NAN))));
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ignores every barrier, commit and wait of every kernel in turn and demands that the operation's check then fails: no
+// synchronisation is without need, and no check is too weak to miss it. A new kernel gets an entry in `operations`.
+#include <cmath>
+#include <iostream>
+
+#include <unetdn/ops/reduce.hpp>
+#include <unetdn/ops/relu.hpp>
+
+#include "catch.hpp"
+#include "devices/kernels.hpp"
+#include "devices/window.hpp"
+#include "reference/reduce.hpp"
+#include "reference/relu.hpp"
+#include "seam/ignored_sites.hpp"
+
+using namespace unetdn;
+using namespace unetdn::test;
+
+namespace {
+
+bool sum_is_right(emulated& dev) {
+  shape const s{2, 9, 31, 5};
+  auto const values = some_numbers(s.size(), 1);
+  window<float, emulated> x{dev, s, placements[0], values};
+  return std::abs(sum(dev, x.view()) - reference::sum(values)) < 1e-3;  // NaN is not less
+}
+
+bool relu_is_right(emulated& dev) {
+  shape const s{2, 9, 31, 5};
+  auto const values = some_numbers(s.size(), 1);
+  window<bf16, emulated> x{dev, s, placements[0], values}, y{dev, s, placements[1]}, dx{dev, s, placements[1]};
+  relu_forward(dev, x.view(), y.view());
+  relu_backward(dev, y.view(), x.view(), dx.view());
+  auto const want = reference::relu_forward(values);
+  return y.read() == want && dx.read() == reference::relu_backward(want, values);
+}
+
+bool exchange_is_right(emulated& dev) {
+  using kernel_type = exchange<mistake::none>;
+  constexpr int count = kernel_type::rounds * 64;
+  alignas(16) float x[count * 4];
+  float y[count];
+  for (int i = 0; i < count * 4; ++i) x[i] = float(i + 1);
+  launch(dev, {1}, kernel_type{x, y});
+  for (int i = 0; i < count; ++i) {
+    int const opposite = 63 - i % 64;
+    int const even = opposite % 2 == 0 ? opposite : opposite - 1;
+    if (y[i] != x[(i / 64 * 64 + even) * 4]) return false;
+  }
+  return true;
+}
+
+bool multiply_is_right(emulated& dev) {
+  alignas(16) fp16 a[256], b[256];
+  float c[256];
+  for (int i = 0; i < 256; ++i) {
+    a[i] = fp16(i / 16 == i % 16 ? 1.0f : 0.0f);  // the identity, so that c[m][n] = b[n][m]
+    b[i] = fp16(float(i));
+  }
+  launch(dev, {1}, multiply<fp16, false>{a, b, c});
+  for (int i = 0; i < 256; ++i) {
+    if (c[i] != float(b[i % 16 * 16 + i / 16])) return false;
+  }
+  return true;
+}
+
+bool two_groups_are_right(emulated& dev) {
+  alignas(16) float x[256];
+  float y[64];
+  for (int i = 0; i < 256; ++i) x[i] = float(i);
+  launch(dev, {1}, two_groups{x, y});
+  for (int t = 0; t < 64; ++t) {
+    if (y[t] != x[t * 4 + 3]) return false;
+  }
+  return true;
+}
+
+/// The second sync separates nothing.
+struct needless_sync {
+  static constexpr int threads = 64;
+  struct shared {
+    float x[64];
+  };
+  float* y;
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
+    s.x[block.thread()] = float(block.thread());
+    block.sync();
+    block.sync();
+    y[block.thread()] = s.x[63 - block.thread()];
+  }
+};
+
+bool needless_sync_is_right(emulated& dev) {
+  float y[64];
+  launch(dev, {1}, needless_sync{y});
+  for (int t = 0; t < 64; ++t) {
+    if (y[t] != float(63 - t)) return false;
+  }
+  return true;
+}
+
+struct operation {
+  char const* name;
+  check_function check;
+  int sites;  // how many its kernels have: that none is found must not pass for none is needed
+};
+
+operation const operations[] = {
+    {"sum", sum_is_right, 1},
+    {"relu", relu_is_right, 0},
+    {"exchange (a test's kernel)", exchange_is_right, 4},
+    {"multiply (a test's kernel)", multiply_is_right, 3},
+    {"two_groups (a test's kernel)", two_groups_are_right, 4},
+};
+
+/// Sites whose loss the emulated device cannot show, each with the reason.
+struct exception {
+  char const* kernel;
+  char const* word;
+  char const* reason;
+};
+
+std::vector<exception> const exceptions = {};
+
+bool is_excepted(sync_site const& site) {
+  for (exception const& e : exceptions) {
+    if (site.kernel == e.kernel && site.word == e.word) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+TEST_CASE("each synchronisation site of each kernel is needed, and its loss is noticed") {
+  for (operation const& op : operations) {
+    site_report const report = ignore_each_site(op.check);
+    INFO(op.name);
+    CHECK(int(report.noticed.size() + report.unnoticed.size()) == op.sites);
+    std::cout << op.name << ": " << report.noticed.size() << " of " << op.sites << " sites noticed when ignored\n";
+    for (sync_site const& site : report.unnoticed) {
+      INFO("ignored without any effect: " << to_string(site));
+      CHECK(is_excepted(site));
+    }
+  }
+}
+
+TEST_CASE("a needless barrier is found") {
+  // Either of two adjacent barriers suffices, so ignoring one shows nothing.
+  site_report const report = ignore_each_site(needless_sync_is_right);
+  CHECK(report.unnoticed.size() == 2);
+  CHECK(report.noticed.empty());
+}
