@@ -52,13 +52,20 @@ class Decoder(Convolutions):
         return super().forward(torch.cat([skip, self.up(x)], dim=1))
 
 
+def reflected(extent, multiple):
+    """Indices 0 .. extent - 1, then mirrored without repeating the border, up to a multiple of `multiple`."""
+    period = max(2 * (extent - 1), 1)
+    i = torch.arange(-(-extent // multiple) * multiple) % period
+    return torch.minimum(i, period - i) if extent > 1 else i
+
+
 class UNet(nn.Module):
     """U-Net after Ronneberger et al. 2015 with 'same' padding; the defaults are the classic one with 31,031,875 weights.
 
     in_channels counts the picture's channels only; `levels` counts poolings. With `residual` (only with a linear output)
     y = x[:, :out_channels] + f(x). With `noise_map`, forward takes one more argument: the noise level of each pixel,
-    sigma / 255, of shape (n, 1, h, w). Pictures of any size: they are padded at the bottom and right by repeating the
-    border, and the result is cropped.
+    sigma / 255, of shape (n, 1, h, w). Pictures of any size: they are padded at the bottom and right by reflection, and
+    the result is cropped.
     """
 
     def __init__(self, in_channels=3, out_channels=3, base=64, levels=4, bias=True, output="sigmoid", residual=False,
@@ -85,7 +92,7 @@ class UNet(nn.Module):
         height, width = x.shape[2:]
         y = x if sigma_map is None else torch.cat([x, sigma_map], dim=1)
         multiple = 1 << self.config["levels"]
-        y = functional.pad(y, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+        y = y[:, :, reflected(height, multiple)][:, :, :, reflected(width, multiple)]
         skips = []
         for block in self.encoder:
             skips.append(block(y))
@@ -117,13 +124,14 @@ def from_metadata(metadata):
 
 
 def load(path):
-    """The network stored in a safetensors file. A checkpoint's further tensors (moments, averages) are left out."""
+    """The network stored in a safetensors file. Of a training checkpoint, the averaged weights where there are any."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
         network = from_metadata(file.metadata() or {})
-        ours = ("encoder.", "bottleneck.", "decoder.", "output.")
-        tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(ours)}
+        names = set(file.keys())
+        prefix = next((p for p in ("average/", "weights/") if p + "output.weight" in names), "")
+        tensors = {name[len(prefix):]: file.get_tensor(name) for name in names if name.startswith(prefix)}
     network.load_state_dict(tensors, strict=True)
     return network
 

@@ -174,7 +174,7 @@ TEST_CASE("safetensors: what is written is read, by way of the disk") {
   writer.add("doubles", {2}, doubles);
   writer.add("words", {1}, words);
   writer.add("empty", {3, 0}, std::vector<float>{});
-  writer.add("moved", {2}, std::vector<std::int16_t>{-1, 300});
+  writer.add("temporary", {2}, std::vector<std::int32_t>{-1, 300});
   writer.metadata("note", "a line\nand \"another\"");
   writer.write(place.path);
   safetensors_file const file(place.path);
@@ -184,7 +184,7 @@ TEST_CASE("safetensors: what is written is read, by way of the disk") {
   CHECK(std::signbit(file.values<double>("doubles")[1]));
   CHECK(file.values<std::uint64_t>("words") == words);
   CHECK(file.info("empty").shape == std::vector<std::int64_t>{3, 0});
-  CHECK(file.values<std::int16_t>("moved") == std::vector<std::int16_t>{-1, 300});
+  CHECK(file.values<std::int32_t>("temporary") == std::vector<std::int32_t>{-1, 300});
   CHECK(file.metadata("note") == "a line\nand \"another\"");
   CHECK(unetdn::read_file(place.path) == writer.bytes());
   CHECK(message_of([&] { writer.write(place.path / "no_folder"); }) != "nothing thrown");

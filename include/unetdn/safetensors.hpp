@@ -9,7 +9,6 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
-#include <list>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <span>
@@ -410,8 +409,8 @@ class safetensors_file {
 /// name, so that each is aligned; data begin at a multiple of 8.
 class safetensors_writer {
  public:
-  /// Adds a tensor. The elements are not copied: they must stay as they are until the file is written.
-  /// Throws argument_error when the name is taken or the number of values is not that of the shape.
+  /// Adds a tensor; the values are copied. Throws argument_error when the name is taken or the number of values is not
+  /// that of the shape.
   void add(std::string name, std::vector<std::int64_t> shape, std::span<float const> values) {
     add_values(std::move(name), std::move(shape), values);
   }
@@ -430,14 +429,7 @@ class safetensors_writer {
   void add(std::string name, std::vector<std::int64_t> shape, std::span<std::uint8_t const> values) {
     add_values(std::move(name), std::move(shape), values);
   }
-  /// Adds a tensor that nobody else keeps: a temporary vector is moved here.
-  template <class T> void add(std::string name, std::vector<std::int64_t> shape, std::vector<T>&& values) {
-    auto const bytes = std::as_bytes(std::span<T const>(values));
-    kept_.emplace_back(bytes.begin(), bytes.end());
-    add_bytes(std::move(name), detail::dtype_of<T>(), std::move(shape), kept_.back());
-  }
-
-  /// Adds a tensor of any of the format's types by its bytes, which are not copied.
+  /// Adds a tensor of any of the format's types by its bytes, which are copied.
   void add_bytes(std::string name, std::string dtype, std::vector<std::int64_t> shape,
                  std::span<std::byte const> bytes) {
     std::uint64_t const element = detail::bytes_of_dtype(dtype);
@@ -452,7 +444,7 @@ class safetensors_writer {
           detail::shape_text(shape));
     check(bytes.size() == needed, "tensor ", detail::in_quotes(name), " of type ", dtype, " and shape ",
           detail::shape_text(shape), " needs ", needed, " bytes of values, not ", bytes.size());
-    tensors_.emplace(std::move(name), entry{std::move(dtype), std::move(shape), bytes});
+    tensors_.emplace(std::move(name), entry{std::move(dtype), std::move(shape), {bytes.begin(), bytes.end()}});
   }
 
   /// Notes something about the file; a second note of the same key replaces the first.
@@ -483,7 +475,7 @@ class safetensors_writer {
   struct entry {
     std::string dtype;
     std::vector<std::int64_t> shape;
-    std::span<std::byte const> bytes;
+    std::vector<std::byte> bytes;
   };
   using named_entry = std::pair<std::string const, entry>;
 
@@ -538,7 +530,6 @@ class safetensors_writer {
 
   std::map<std::string, entry> tensors_;
   std::map<std::string, std::string> metadata_;
-  std::list<std::vector<std::byte>> kept_;
 };
 
 }  // namespace unetdn
