@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include <unetdn/core/kernel.hpp>
+#include <unetdn/core/view.hpp>
+#include <unetdn/cpu/isa.hpp>
+#include <unetdn/cpu/jobs.hpp>
+
+// A header cannot choose its user's compiler flags, so the bodies choose their instruction sets themselves: the same
+// source, included once per instruction set under a target pragma, each time in a namespace of its own, and picked
+// while the program runs. Register loops say themselves that they are to be unrolled, because -O2 would not.
+#if defined(__clang__)
+  #define UNETDN_UNROLL_TILE _Pragma("clang loop unroll(full)")
+#else
+  #define UNETDN_UNROLL_TILE _Pragma("GCC unroll 16")
+#endif
+
+// Registers: 16 of 16 bytes in the portable bodies, 16 of 32 bytes with AVX2, 32 of 64 bytes with AVX-512. A tile
+// needs two for each pixel, two for weights, one for the pixel's value.
+namespace unetdn::cpu_bodies::portable {
+#define UNETDN_VECTOR_BYTES 16
+#define UNETDN_TILE_PIXELS 4
+#include <unetdn/cpu/bodies/all.inl>
+#undef UNETDN_VECTOR_BYTES
+#undef UNETDN_TILE_PIXELS
+}  // namespace unetdn::cpu_bodies::portable
+
+#if UNETDN_X86_BODIES
+  #if defined(__clang__)
+    #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+  #else
+    #pragma GCC push_options
+    #pragma GCC target("avx2,fma")
+  #endif
+namespace unetdn::cpu_bodies::avx2 {
+  #define UNETDN_VECTOR_BYTES 32
+  #define UNETDN_TILE_PIXELS 6
+  #include <unetdn/cpu/bodies/all.inl>
+  #undef UNETDN_VECTOR_BYTES
+  #undef UNETDN_TILE_PIXELS
+}  // namespace unetdn::cpu_bodies::avx2
+  #if defined(__clang__)
+    #pragma clang attribute pop
+    #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
+                                 apply_to = function)
+  #else
+    #pragma GCC pop_options
+    #pragma GCC push_options
+    #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
+  #endif
+namespace unetdn::cpu_bodies::avx512 {
+  #define UNETDN_VECTOR_BYTES 64
+  #define UNETDN_TILE_PIXELS 12
+  #include <unetdn/cpu/bodies/all.inl>
+  #undef UNETDN_VECTOR_BYTES
+  #undef UNETDN_TILE_PIXELS
+}  // namespace unetdn::cpu_bodies::avx512
+  #if defined(__clang__)
+    #pragma clang attribute pop
+  #else
+    #pragma GCC pop_options
+  #endif
+#endif
+#undef UNETDN_UNROLL_TILE
+
+namespace unetdn::cpu_bodies {
+
+/// The bodies that run: see active_isa().
+template <class T> body_table<T> const& bodies() {
+  switch (active_isa()) {
+#if UNETDN_X86_BODIES
+    case isa::avx512:
+      return avx512::table<T>;
+    case isa::avx2:
+      return avx2::table<T>;
+#endif
+    default:
+      return portable::table<T>;
+  }
+}
+
+}  // namespace unetdn::cpu_bodies

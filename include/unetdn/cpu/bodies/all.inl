@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// All bodies for one instruction set. bodies.hpp includes this file once for each, inside a namespace and under a
+// target pragma of its own, with UNETDN_VECTOR_BYTES and UNETDN_TILE_PIXELS set. So nothing here may include a header:
+// its functions would be compiled for that instruction set, and the linker might then pick them for everyone.
+#include <unetdn/cpu/bodies/vector.inl>
+//
+#include <unetdn/cpu/bodies/pack.inl>
+//
+#include <unetdn/cpu/bodies/correlate.inl>
+#include <unetdn/cpu/bodies/pool.inl>
+#include <unetdn/cpu/bodies/weight_gradient.inl>
+
+template <class T>
+inline constexpr body_table<T> table{correlate<T>,         sum_weight_gradient<T>, sum_parts<T>,
+                                     transpose_weights<T>, pool_forward_row<T>,    pool_backward_row<T>};

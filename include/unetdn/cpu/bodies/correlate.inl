@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Correlation: convolution forward, its data gradient, transposed convolution. Included by bodies/all.inl.
+//
+// A register tile is up to UNETDN_TILE_PIXELS neighbouring positions x two vectors of outputs. It stays in registers
+// over all taps and channels of a chunk: each step loads two vectors of weights and broadcasts one value a pixel, so it
+// is bound by the multiply-add units. The chunk's weights, at most 64 KiB for each block of outputs, are streamed from
+// the second-level cache, once a tile.
+
+inline constexpr int tile_pixels = UNETDN_TILE_PIXELS;
+inline constexpr int tile_vectors = 2;
+template <class T> inline constexpr int tile_outputs = tile_vectors* lanes<T>;
+
+/// Where a tap's values lie: relative to the position in the packed block, and to the channel's weights.
+struct tap_index {
+  std::ptrdiff_t x, w;
+};
+
+/// What is the same for all tiles of one chunk of channels.
+template <class T> struct tile_terms {
+  tap_index const* taps;
+  int tap_count;
+  T const* w;
+  std::ptrdiff_t w_channel;  // from one channel's weights to the next one's
+  int channels;
+  std::ptrdiff_t x_group;  // from one group of 16 channels to the next
+};
+
+/// sums[p][k] (+)= sum over taps and channels of x[p] w[k].
+template <class T, int Pixels, int Vectors>
+inline void multiply_tile(tile_terms<T> const& terms, T const* x, T* sums, bool add) {
+  vec<T> acc[Pixels][Vectors];
+  UNETDN_UNROLL_TILE
+  for (int p = 0; p < Pixels; ++p) UNETDN_UNROLL_TILE
+  for (int v = 0; v < Vectors; ++v) acc[p][v] = add ? load(sums + (p * Vectors + v) * lanes<T>) : vec<T>{};
+
+  T const* w = terms.w;
+  for (int group = 0; group < terms.channels; group += group_channels, x += terms.x_group) {
+    int const channels = std::min(group_channels, terms.channels - group);
+    for (int c = 0; c < channels; ++c, w += terms.w_channel)
+      for (tap_index const *t = terms.taps, *end = t + terms.tap_count; t != end; ++t) {
+        T const* const w_tap = w + t->w;
+        T const* const x_tap = x + t->x + c;
+        vec<T> r_w[Vectors];
+        UNETDN_UNROLL_TILE
+        for (int v = 0; v < Vectors; ++v) r_w[v] = load(w_tap + v * lanes<T>);
+        UNETDN_UNROLL_TILE
+        for (int p = 0; p < Pixels; ++p) {
+          vec<T> const r_x = broadcast(x_tap[p * group_channels]);
+          UNETDN_UNROLL_TILE
+          for (int v = 0; v < Vectors; ++v) acc[p][v] += r_x * r_w[v];
+        }
+      }
+  }
+
+  UNETDN_UNROLL_TILE
+  for (int p = 0; p < Pixels; ++p) UNETDN_UNROLL_TILE
+  for (int v = 0; v < Vectors; ++v) store(sums + (p * Vectors + v) * lanes<T>, acc[p][v]);
+}
+
+/// Calls the tile of the right size.
+template <class T, int Vectors, int... I>
+inline void multiply_pixels(tile_terms<T> const& terms, int pixels, T const* x, T* sums, bool add,
+                            std::integer_sequence<int, I...>) {
+  ((pixels == I + 1 ? multiply_tile<T, I + 1, Vectors>(terms, x, sums, add) : void()), ...);
+}
+
+/// A row of positions in tiles of as equal a size as they come: small tiles waste the multiply-add units' pipelines.
+template <class T, int Vectors>
+inline void multiply_row(tile_terms<T> const& terms, int pixels, T const* x, T* sums, bool add) {
+  int const tiles = ceil_div(pixels, tile_pixels);
+  for (int i = 0; i < tiles; ++i) {
+    int const begin = pixels * i / tiles;
+    int const end = pixels * (i + 1) / tiles;
+    multiply_pixels<T, Vectors>(terms, end - begin, x + begin * group_channels, sums + begin * Vectors * lanes<T>, add,
+                                std::make_integer_sequence<int, tile_pixels>{});
+  }
+}
+
+/// The outputs that one sweep over a block of positions computes.
+struct output_block {
+  int rows, cols;    // of the block of positions
+  int first, count;  // outputs that exist; the sums are padded to whole vectors
+};
+
+/// sums[row][col][outputs] over all taps and channels.
+template <class T, int Vectors>
+inline void multiply_block(correlation<T> const& job, tap_index const* taps, int tap_count, T const* packed, T const* w,
+                           int w_width, output_block const& out, T* sums) {
+  // The chunks of channels depend on the kernel alone: so does the order in which an output's terms are added.
+  constexpr int weight_bytes = 64 << 10;
+  int const step = std::max(1, tap_count) * Vectors * UNETDN_VECTOR_BYTES;
+  int const chunk = std::max(1, weight_bytes / step / group_channels) * group_channels;
+  std::ptrdiff_t const w_channel = std::ptrdiff_t(job.weights.taps) * w_width;
+  for (int c = 0; c < job.weights.channels; c += chunk) {
+    tile_terms<T> const terms{taps,
+                              tap_count,
+                              w + c * w_channel,
+                              w_channel,
+                              std::min(chunk, job.weights.channels - c),
+                              job.layout.group_elements()};
+    T const* const x = packed + c / group_channels * job.layout.group_elements();
+    for (int r = 0; r < out.rows; ++r)
+      multiply_row<T, Vectors>(terms, out.cols, x + r * job.layout.position_row(),
+                               sums + std::ptrdiff_t(r) * out.cols * Vectors * lanes<T>, c > 0);
+  }
+}
+
+/// Bias, ReLU, mask, and the way out to the window.
+template <class T>
+inline void store_block(correlation<T> const& job, typename correlation<T>::phase const& phase, int image, int row,
+                        int col, output_block const& out, int vectors, T const* sums) {
+  for (int v = 0; v < vectors; ++v) {
+    int const k = out.first + v * lanes<T>;
+    int const count = std::min(lanes<T>, out.first + out.count - k);
+    if (count <= 0) return;
+    vec<T> const bias = job.bias ? load_part(job.bias + k, count) : vec<T>{};
+    for (int r = 0; r < out.rows; ++r)
+      for (int c = 0; c < out.cols; ++c) {
+        vec<T> y = load(sums + ((std::ptrdiff_t(r) * out.cols + c) * vectors + v) * lanes<T>) + bias;
+        if (job.relu) y = y < T(0) ? vec<T>{} : y;  // this way round a NaN stays visible
+        if (phase.mask) {
+          vec<T> const mask = load_part(phase.mask.pixel(image, row + r, col + c) + k, count);
+          y = mask > T(0) ? y : vec<T>{};
+        }
+        store_part(phase.y.pixel(image, row + r, col + c) + k, y, count);
+      }
+  }
+}
+
+template <class T, int Vectors>
+inline void correlate_outputs(correlation<T> const& job, typename correlation<T>::phase const& phase,
+                              tap_index const* taps, int image, int row, int col, T const* w, int w_width,
+                              output_block const& out, T const* packed, T* sums) {
+  multiply_block<T, Vectors>(job, taps, phase.taps, packed, w, w_width, out, sums);
+  store_block(job, phase, image, row, col, out, Vectors, sums);
+}
+
+/// All outputs of one panel for one block of positions.
+template <class T>
+inline void correlate_panel(correlation<T> const& job, typename correlation<T>::phase const& phase, int image, int row,
+                            int col, int panel, T const* packed, T* sums) {
+  int const rows = std::min(job.blocks.rows.size, phase.y.h - row);
+  int const cols = std::min(job.blocks.cols.size, phase.y.w - col);
+  if (rows <= 0 || cols <= 0) return;
+
+  int const width = job.weights.width(panel);
+  tap_index taps[max_taps];
+  for (int t = 0; t < phase.taps; ++t) {
+    tap const& from = job.tap_list[phase.first_tap + t];
+    taps[t] = {job.layout.index(from.x), std::ptrdiff_t(from.weight) * width};
+  }
+  for (int k = 0; k < width; k += tile_outputs<T>) {
+    int const first = panel * panel_outputs + k;
+    output_block const out{rows, cols, first, std::min(tile_outputs<T>, job.weights.outputs - first)};
+    if (out.count <= 0) return;
+    T const* const w = job.w + job.weights.panel_begin(panel) + k;
+    if (width - k >= tile_outputs<T>)
+      correlate_outputs<T, tile_vectors>(job, phase, taps, image, row, col, w, width, out, packed, sums);
+    else
+      correlate_outputs<T, 1>(job, phase, taps, image, row, col, w, width, out, packed, sums);
+  }
+}
+
+template <class T> void correlate(correlation<T> const& job, int unit, T* scratch) {
+  int const block = unit / job.panel_units;
+  int const first_panel = unit % job.panel_units * job.panels_per_unit;
+  int const last_panel = std::min(job.weights.panels(), first_panel + job.panels_per_unit);
+  int const image = job.blocks.image(block), row = job.blocks.row(block), col = job.blocks.col(block);
+  T* const packed = scratch;
+  T* const sums = scratch + job.layout.elements();
+  pack_block(job.x, image, row, col, job.layout, packed);
+  for (int p = 0; p < job.phases; ++p)
+    for (int panel = first_panel; panel < last_panel; ++panel)
+      correlate_panel(job, job.phase_list[p], image, row, col, panel, packed, sums);
+}
+
+/// The same weights with input and output channels exchanged, lanes x lanes at a time.
+template <class T> void transpose_weights(weight_transpose<T> const& job, int panel) {
+  packed_weights const from = job.from_layout, to = job.to_layout();
+  int const width = to.width(panel);
+  for (int k0 = 0; k0 < to.channels; k0 += lanes<T>)  // `from`'s outputs
+    for (int c0 = 0; c0 < width; c0 += lanes<T>)      // `from`'s channels
+      for (int t = 0; t < to.taps; ++t) {
+        vec<T> rows[lanes<T>];
+        for (int i = 0; i < lanes<T>; ++i) {
+          int const c = panel * panel_outputs + c0 + i;
+          rows[i] = c < from.channels ? load(job.from + from.index(c, t, k0)) : vec<T>{};
+        }
+        transpose<T>(rows);
+        int const count = std::min(lanes<T>, to.channels - k0);
+        for (int i = 0; i < count; ++i)
+          store(job.to + to.panel_begin(panel) + (std::ptrdiff_t(k0 + i) * to.taps + t) * width + c0, rows[i]);
+      }
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copies a block of pixels into scratch (see block_layout). Included by bodies/all.inl.
+
+/// One pixel's channels into the groups of one plane; beyond the last channel zeros.
+template <class T> inline void pack_pixel(T const* from, int channels, std::ptrdiff_t group_elements, T* to) {
+  int c = 0;
+  for (; c + group_channels <= channels; c += group_channels, to += group_elements) copy_group(from + c, to);
+  if (c == channels) return;
+  for (int i = 0; i < group_channels; ++i) to[i] = c + i < channels ? from[c + i] : T(0);
+}
+
+template <class T> inline void zero_pixels(T* to, int first, int last, int groups, std::ptrdiff_t group_elements) {
+  if (first >= last) return;
+  for (int g = 0; g < groups; ++g)
+    zero(to + g * group_elements + first * group_channels, std::ptrdiff_t(last - first) * group_channels);
+}
+
+/// Packs what the positions from (row, col) on touch of channels x.c of one picture.
+template <class T>
+inline void pack_block(view<T const> const& x, int image, int row, int col, block_layout const& layout, T* to) {
+  int const stride = layout.stride;
+  int const groups = ceil_div(x.c, group_channels);
+  std::ptrdiff_t const group_elements = layout.group_elements();
+  for (int r = 0; r < layout.rows; ++r) {
+    int const y = row * stride + layout.low.y + r;
+    for (int plane = 0; plane < stride; ++plane) {
+      T* line = to + r * layout.row_elements() + plane * layout.plane_elements();
+      int const x0 = col * stride + layout.low.x + plane;  // column of the plane's first pixel
+      bool const inside = y >= 0 && y < x.h;
+      int const first = inside ? std::min(layout.pitch, x0 < 0 ? (-x0 + stride - 1) / stride : 0) : layout.pitch;
+      int const last = inside && x0 < x.w ? std::min(layout.pitch, (x.w - x0 + stride - 1) / stride) : first;
+      zero_pixels(line, 0, first, groups, group_elements);
+      for (int m = first; m < last; ++m)
+        pack_pixel(x.pixel(image, y, x0 + m * stride), x.c, group_elements, line + m * group_channels);
+      zero_pixels(line, std::max(first, last), layout.pitch, groups, group_elements);
+    }
+  }
+}

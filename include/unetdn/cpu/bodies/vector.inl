@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Vectors of UNETDN_VECTOR_BYTES as the compilers' own vector types. Included by bodies/all.inl.
+
+template <class T> struct vector_of { typedef T type __attribute__((vector_size(UNETDN_VECTOR_BYTES))); };
+template <class T> using vec = typename vector_of<T>::type;
+template <class T> inline constexpr int lanes = UNETDN_VECTOR_BYTES / int(sizeof(T));
+
+// memcpy is the load without a promise of alignment; compilers make it one instruction.
+template <class T> inline vec<T> load(T const* p) {
+  vec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T> inline void store(T* p, vec<T> v) { std::memcpy(p, &v, sizeof v); }
+
+/// The first `count` lanes from memory, zero in the others.
+template <class T> inline vec<T> load_part(T const* p, int count) {
+  if (count >= lanes<T>) return load(p);
+  vec<T> v{};
+  for (int i = 0; i < count; ++i) v[i] = p[i];
+  return v;
+}
+template <class T> inline void store_part(T* p, vec<T> v, int count) {
+  if (count >= lanes<T>) {
+    store(p, v);
+    return;
+  }
+  for (int i = 0; i < count; ++i) p[i] = v[i];
+}
+
+/// x - 0 folds to one broadcast instruction; 0 + x would not, because of -0.
+template <class T> inline vec<T> broadcast(T x) { return x - vec<T>{}; }
+
+/// Sixteen elements, whatever the length of a vector.
+template <class T> inline void copy_group(T const* from, T* to) {
+  UNETDN_UNROLL_TILE
+  for (int i = 0; i < group_channels; i += lanes<T>) store(to + i, load(from + i));
+}
+template <class T> inline void zero(T* to, std::ptrdiff_t elements) {
+  std::memset(to, 0, static_cast<std::size_t>(elements) * sizeof(T));
+}
+
+// A matrix of lanes x lanes is transposed by log2(lanes) rounds that interleave row i with row i + lanes/2.
+template <class V, int... I> inline V interleave_low(V a, V b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, (I % 2 ? int(sizeof...(I)) + I / 2 : I / 2)...);
+}
+template <class V, int... I> inline V interleave_high(V a, V b, std::integer_sequence<int, I...>) {
+  constexpr int count = int(sizeof...(I));
+  return __builtin_shufflevector(a, b, (I % 2 ? count + count / 2 + I / 2 : count / 2 + I / 2)...);
+}
+template <class T> inline void transpose(vec<T> (&rows)[lanes<T>]) {
+  using sequence = std::make_integer_sequence<int, lanes<T>>;
+  vec<T> next[lanes<T>];
+  for (int round = 1; round < lanes<T>; round *= 2) {
+    UNETDN_UNROLL_TILE
+    for (int i = 0; i < lanes<T> / 2; ++i) {
+      next[2 * i] = interleave_low(rows[i], rows[i + lanes<T> / 2], sequence{});
+      next[2 * i + 1] = interleave_high(rows[i], rows[i + lanes<T> / 2], sequence{});
+    }
+    UNETDN_UNROLL_TILE
+    for (int i = 0; i < lanes<T>; ++i) rows[i] = next[i];
+  }
+}
