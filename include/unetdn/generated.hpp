@@ -88,6 +88,12 @@ inline float log_uniform(random_sequence& draw, float low, float octaves) {
   return low * power_of_two(draw.uniform() * octaves);
 }
 
+/// In [0, 1), the product of two uniforms. Drawn one after the other: the order within an expression is the compiler's.
+inline float mostly_small(random_sequence& draw) {
+  float const first = draw.uniform();
+  return first * draw.uniform();
+}
+
 // ---- Noise tiles ---------------------------------------------------------------------------------------------------
 
 inline constexpr int tile_side = 256;
@@ -218,7 +224,7 @@ inline std::uint32_t draw_hue(random_sequence& draw) {
 /// The colours that a picture's leaves vary on.
 inline std::vector<color> draw_palette(random_sequence& draw) {
   std::uint32_t const hues[2] = {draw_hue(draw), draw_hue(draw)};
-  float const saturation = draw.chance(0.1f) ? 0 : draw.uniform(0.05f, 0.45f);
+  float const saturation = draw.chance(0.1f) ? 0 : draw.uniform(0.05f, 0.38f);
   float const middle = draw.uniform(0.25f, 0.6f);
   float const spread = draw.uniform(0.08f, 0.24f);
   std::vector<color> palette(4 + draw.index(9));
@@ -227,7 +233,7 @@ inline std::vector<color> draw_palette(random_sequence& draw) {
     std::uint32_t const pick = draw.index(5);
     std::uint32_t const hue = pick == 4 ? draw_hue(draw) : hues[pick & 1];
     std::uint32_t const jitter = static_cast<std::uint32_t>(static_cast<std::int64_t>(draw.gaussian() * 0x1p27f));
-    c = tinted(light, hue + jitter, saturation * draw.uniform() * draw.uniform());
+    c = tinted(light, hue + jitter, saturation * mostly_small(draw));
   }
   return palette;
 }
@@ -248,7 +254,8 @@ inline color draw_color_line(random_sequence& draw, color base, std::vector<colo
   float const towards = 0.6f * draw.uniform();
   line = line + towards * (draw_color(draw, palette) - base);
   float const size = std::max(0.3f, std::max({line.r, line.g, line.b}));
-  return (1 / size) * line;
+  float const strength = std::clamp(2 * luminance(base), 0.35f, 1.0f);  // dark things have dark patterns
+  return (strength / size) * line;
 }
 
 // ---- Textures ------------------------------------------------------------------------------------------------------
@@ -303,14 +310,14 @@ inline generated_texture draw_texture_class(random_sequence& draw, float radius_
   if (radius_in_pixels < 4) return u < 0.5f ? generated_texture::flat : generated_texture::gradient;
   if (u < 0.06f) return generated_texture::flat;
   if (u < 0.22f) return generated_texture::gradient;
-  if (u < 0.36f) return generated_texture::sinusoid;
-  if (u < 0.70f) return generated_texture::noise;
+  if (u < 0.32f) return generated_texture::sinusoid;
+  if (u < 0.68f) return generated_texture::noise;
   return generated_texture::mix;
 }
 
 inline void add_gradient(random_sequence& draw, texture& t, float radius) {
   t.has_gradient = true;
-  float const change = draw.uniform(0.05f, 0.45f) / radius;
+  float const change = draw.uniform(0.05f, 0.35f) / radius;
   if (draw.chance(0.3f)) {
     // A ball lit from the side.
     t.ball = -draw.uniform(0.1f, 0.4f) / (radius * radius);
@@ -325,7 +332,7 @@ inline void add_waves(random_sequence& draw, texture& t, float radius, float sca
   t.has_waves = true;
   float const shortest = 3 * scale;
   float const longest = std::max(1.2f * shortest, 0.7f * radius);
-  float const length = shortest + (longest - shortest) * draw.uniform() * draw.uniform();
+  float const length = shortest + (longest - shortest) * mostly_small(draw);
   point const d = direction(draw.word());
   t.wave_x = d.x / length;
   t.wave_y = d.y / length;
@@ -373,7 +380,7 @@ inline texture draw_texture(random_sequence& draw, generated_texture wanted, std
     t.tilt_y = draw.uniform(-0.6f, 0.6f) / radius;
   }
   bool const mixed = wanted == generated_texture::mix;
-  if (wanted == generated_texture::sinusoid || (mixed && draw.chance(0.5f))) add_waves(draw, t, radius, scale);
+  if (wanted == generated_texture::sinusoid || (mixed && draw.chance(0.4f))) add_waves(draw, t, radius, scale);
   if (wanted == generated_texture::noise || mixed) add_noise(draw, t, scale);
   if (mixed && t.has_waves) t.wave_warp = 0.25f * draw.uniform();
   return t;
