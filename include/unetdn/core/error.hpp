@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <charconv>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace unetdn {
 
@@ -28,9 +30,17 @@ class file_error : public error {
 namespace detail {
 inline void append(std::string& to, std::string_view part) { to += part; }
 inline void append(std::string& to, char part) { to += part; }
+/// Floating-point numbers as the shortest decimal text that reads back as the same number.
 template <class Number>
 requires std::is_arithmetic_v<Number>
-void append(std::string& to, Number part) { to += std::to_string(part); }
+void append(std::string& to, Number part) {
+  if constexpr (std::is_same_v<Number, bool>) {
+    to += part ? "true" : "false";
+  } else {
+    char digits[40];
+    to.append(digits, std::to_chars(digits, digits + sizeof digits, part).ptr);
+  }
+}
 }  // namespace detail
 
 /// Concatenates strings and numbers; the library's only string formatting (std::format is newer than the oldest

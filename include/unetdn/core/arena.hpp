@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <iomanip>
+#include <numeric>
+#include <ostream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <unetdn/core/device.hpp>
+#include <unetdn/core/kernel.hpp>
+
+namespace unetdn {
+
+/// What a buffer is for. State outlives a step (weights, gradients, moments); activations live within one; scratch
+/// within one operation.
+enum class memory_kind { state, activations, scratch };
+
+/// "state", "activations" or "scratch".
+inline std::string_view to_string(memory_kind kind) {
+  constexpr std::string_view names[] = {"state", "activations", "scratch"};
+  return names[static_cast<int>(kind)];
+}
+
+/// Decides, before anything is allocated, where each buffer of a computation lies in one block of memory. Buffers whose
+/// lives do not overlap may share their place. A life is a closed range of step numbers.
+class memory_plan {
+ public:
+  struct item {
+    std::string name;
+    memory_kind kind;
+    std::size_t bytes;
+    int first, last;
+    std::size_t offset = 0;
+  };
+
+  /// Adds a buffer that is alive from step `first` to step `last`; returns its number.
+  int add(std::string name, memory_kind kind, std::size_t bytes, int first, int last) {
+    check(first <= last, "the plan's buffer ", name, " ends before it begins");
+    items_.push_back({std::move(name), kind, bytes, first, last});
+    return static_cast<int>(items_.size()) - 1;
+  }
+
+  /// Gives every buffer a place at a multiple of `alignment`: the largest first, each at the lowest offset that is free
+  /// during its whole life (greedy by size; Pisarchyk and Lee 2020, "Efficient memory management for deep neural net
+  /// inference", section 5.2).
+  void place(std::size_t alignment) {
+    std::vector<int> order(items_.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return at(a).bytes > at(b).bytes; });
+    std::vector<item const*> placed;
+    total_ = 0;
+    for (int index : order) {
+      item& it = items_[static_cast<std::size_t>(index)];
+      it.offset = lowest_free(it, placed, alignment);
+      total_ = std::max(total_, it.offset + round_up(it.bytes, alignment));
+      placed.push_back(&it);
+    }
+  }
+
+  item const& at(int index) const { return items_[static_cast<std::size_t>(index)]; }
+  std::vector<item> const& items() const { return items_; }
+  /// Bytes of the block that holds all buffers.
+  std::size_t total() const { return total_; }
+  /// Sum of the sizes of one kind's buffers, as if none shared its place.
+  std::size_t sum(memory_kind kind) const {
+    std::size_t bytes = 0;
+    for (auto const& it : items_) bytes += it.kind == kind ? it.bytes : 0;
+    return bytes;
+  }
+
+ private:
+  static bool overlap(item const& a, item const& b) { return a.first <= b.last && b.first <= a.last; }
+  static std::size_t lowest_free(item const& it, std::vector<item const*> const& placed, std::size_t alignment) {
+    std::vector<std::pair<std::size_t, std::size_t>> taken;  // [begin, end)
+    for (item const* other : placed) {
+      if (overlap(it, *other)) taken.emplace_back(other->offset, other->offset + round_up(other->bytes, alignment));
+    }
+    std::sort(taken.begin(), taken.end());
+    std::size_t offset = 0;
+    for (auto [begin, end] : taken) {
+      if (offset + round_up(it.bytes, alignment) <= begin) break;
+      offset = std::max(offset, end);
+    }
+    return offset;
+  }
+  std::vector<item> items_;
+  std::size_t total_ = 0;
+};
+
+/// Prints one line a kind and one for all, in MiB; with `every_item` also one line a buffer.
+inline void print_plan(std::ostream& out, memory_plan const& plan, std::size_t state_bytes, std::size_t scratch_bytes,
+                       bool every_item = false) {
+  auto const line = [&](std::string_view name, std::size_t bytes, std::string_view note = "") {
+    out << "  " << std::left << std::setw(28) << name << std::right << std::setw(10) << std::fixed
+        << std::setprecision(2) << static_cast<double>(bytes) / (1 << 20) << " MiB" << note << '\n';
+  };
+  if (every_item) {
+    for (auto const& it : plan.items()) {
+      line(it.name, it.bytes, text("  steps ", it.first, " to ", it.last, ", at ", it.offset));
+    }
+  }
+  line("state", state_bytes);
+  line("activations", plan.total(), text("  (", plan.sum(memory_kind::activations) >> 20, " MiB without sharing)"));
+  line("scratch", scratch_bytes);
+  line("total", state_bytes + plan.total() + scratch_bytes);
+}
+
+/// Owns the block of memory of a plan.
+template <class Device> class arena {
+ public:
+  arena() = default;
+  /// Allocates plan.total() bytes, zeroed. Throws out_of_memory.
+  arena(Device& dev, memory_plan const& plan) : memory_{static_cast<std::byte*>(dev.allocate(plan.total()))} {
+    dev.fill_zero(memory_, plan.total());
+  }
+  ~arena() { Device::release(memory_); }
+  arena(arena&& other) noexcept : memory_{std::exchange(other.memory_, nullptr)} {}
+  arena& operator=(arena&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    return *this;
+  }
+
+  /// Where a buffer of the plan lies.
+  template <class T> T* at(memory_plan::item const& it) const { return reinterpret_cast<T*>(memory_ + it.offset); }
+
+ private:
+  std::byte* memory_ = nullptr;
+};
+
+}  // namespace unetdn

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <string>
+
+#include <unetdn/layers/parameters.hpp>
+
+namespace unetdn {
+
+/// 2x2 stride-2 transposed convolution with an optional bias: doubles height and width. Backward needs x.
+template <class T, class Device> class conv_transpose2d {
+ public:
+  /// Appends `name`.weight and, with `bias`, `name`.bias to the list.
+  conv_transpose2d(parameter_list<Device>& list, std::string const& name, conv_transpose2d_shape s, bool bias)
+      : shape_{s},
+        weight_{list.add(name + ".weight", s)},
+        bias_{bias ? list.add(name + ".bias", bias_shape{s.out}) : -1} {
+    weight_offset_ = list[weight_].offset;
+    if (bias) bias_offset_ = list[bias_].offset;
+  }
+
+  /// x[N,H,W,in] -> y[N,2H,2W,out], which may be a channel slice of a wider buffer. `weights` is the network's flat
+  /// array. Throws argument_error where a shape does not fit.
+  void forward(Device& dev, T const* weights, view<T const> x, view<T> y) const {
+    conv_transpose2d_forward<T>(dev, shape_, x, weights + weight_offset_, at(weights), y);
+  }
+
+  /// Gradients of the parameters, into the flat array `gradients`: overwritten, or added to where `accumulate`.
+  void backward_parameters(Device& dev, view<T const> x, view<T const> dy, T* gradients, bool accumulate) const {
+    conv_transpose2d_backward_weights<T>(dev, shape_, x, dy, gradients + weight_offset_, at(gradients), accumulate);
+  }
+
+  /// dx[N,H,W,in] from dy[N,2H,2W,out], times (mask > 0) where a mask is given, which may be the very window dx.
+  void backward_data(Device& dev, T const* weights, view<T const> dy, view<T> dx, view<T const> mask = {}) const {
+    conv_transpose2d_backward_data<T>(dev, shape_, dy, weights + weight_offset_, dx, mask);
+  }
+
+  conv_transpose2d_shape shape() const { return shape_; }
+
+ private:
+  template <class U> U* at(U* flat) const { return bias_ < 0 ? nullptr : flat + bias_offset_; }
+  conv_transpose2d_shape shape_;
+  int weight_, bias_;
+  std::int64_t weight_offset_ = 0, bias_offset_ = 0;
+};
+
+}  // namespace unetdn

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <unetdn/ops/max_pool2d.hpp>
+
+namespace unetdn {
+
+/// 2x2 stride-2 maximum. No parameters; backward needs x.
+template <class T, class Device> class max_pool2d {
+ public:
+  /// x[N,H,W,C] -> y[N,H/2,W/2,C], rounded down.
+  void forward(Device& dev, view<T const> x, view<T> y) const { max_pool2d_forward<T>(dev, x, y); }
+
+  /// dx = scatter(dy): each element goes to the first maximum of its window.
+  void backward(Device& dev, view<T const> x, view<T const> dy, view<T> dx) const {
+    max_pool2d_backward<T>(dev, x, dy, dx, false, false);
+  }
+
+  /// dx = (dx + scatter(dy)) (x > 0): where x = relu(...) also feeds a skip connection whose gradient dx already holds.
+  /// One pass instead of three.
+  void backward_into_skip(Device& dev, view<T const> x, view<T const> dy, view<T> dx) const {
+    max_pool2d_backward<T>(dev, x, dy, dx, true, true);
+  }
+};
+
+}  // namespace unetdn

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <unetdn/devices/cpu.hpp>
+#include <unetdn/image.hpp>
+#include <unetdn/networks/unet_session.hpp>
+
+namespace unetdn {
+
+/// Denoises pictures of any size: a device, a network and a session in one. One picture at a time; for more at once,
+/// give each thread a denoiser of its own (they may share the network).
+///
+/// Pictures too large to be held at once are cut into tiles that overlap by the network's reach, so that the result has
+/// the same bits as the whole (no normalisation layer looks further).
+template <class T = float, class Device = cpu> class denoiser {
+ public:
+  /// Reads the weights. Throws file_error where the file is missing, damaged or not a U-Net's; out_of_memory.
+  explicit denoiser(std::filesystem::path const& weights, Device dev = Device{})
+      : device_{std::move(dev)},
+        network_{std::make_shared<unet<T, Device> const>(unet<T, Device>::load(device_, weights))} {}
+  /// Uses a network that others may use too.
+  explicit denoiser(std::shared_ptr<unet<T, Device> const> network, Device dev = Device{})
+      : device_{std::move(dev)}, network_{std::move(network)} {}
+  denoiser(denoiser const&) = delete;
+  denoiser& operator=(denoiser const&) = delete;
+
+  /// The picture without its noise, same extents and channels. A network for colours sees grey as three equal channels;
+  /// a grey one sees each colour channel as a picture. Alpha is kept. `sigma_255` (noise level in units of 1/255) must
+  /// be given exactly where the network takes a noise map. Throws argument_error otherwise.
+  image operator()(image const& picture, std::optional<float> sigma_255 = {}) {
+    unet_config const& c = network_->config();
+    check(c.noise_map == sigma_255.has_value(), c.noise_map
+                                                    ? "this network needs the noise level; give sigma"
+                                                    : "this network finds the noise level itself; leave out sigma");
+    check(!sigma_255 || (std::isfinite(*sigma_255) && *sigma_255 >= 0 && *sigma_255 <= 1000),
+          "sigma is a number from 0 to 1000 in units of 1/255");
+    check(c.in_channels == c.out_channels && (c.in_channels == 1 || c.in_channels == 3), "a network from ",
+          c.in_channels, " to ", c.out_channels, " channels does not denoise pictures; use a session");
+    image result = picture;
+    view<float const> const from = picture.as_view();
+    view<float> const to = result.as_view();
+    int const colors = picture.color_channels();
+    if (c.in_channels == 1) {
+      for (int channel = 0; channel < colors; ++channel) {
+        run(from.channels(channel, 1), to.channels(channel, 1), sigma_255);
+      }
+    } else if (colors == 3) {
+      run(from.channels(0, 3), to.channels(0, 3), sigma_255);
+    } else {
+      tensor<float, cpu> gray_as_color(device_, {1, picture.height, picture.width, 3});
+      for (int channel = 0; channel < 3; ++channel) {
+        copy<float>(device_, from.channels(0, 1), gray_as_color.view().channels(channel, 1));
+      }
+      run(gray_as_color.view(), gray_as_color.view(), sigma_255);
+      average_channels(gray_as_color.view(), to.channels(0, 1));
+    }
+    return result;
+  }
+
+  /// The same for a window [1,h,w,in_channels] of floats on the host; `to` may be `from`.
+  void run(view<float const> from, view<float> to, std::optional<float> sigma_255 = {}) {
+    int const multiple = network_->config().multiple();
+    int const side = tile_side();
+    if (std::int64_t(from.h) * from.w <= std::int64_t(side) * side)
+      return run_tile(from, to, 0, 0, from.h, from.w, sigma_255);
+    // Tiles read their neighbours' pixels, so a result written in place would be read as input.
+    tensor<float, cpu> source(device_, {1, from.h, from.w, from.c});
+    copy<float>(device_, from, source.view());
+    int const margin = round_up(reach(), multiple);
+    int const core = std::max(multiple, (side - 2 * margin) / multiple * multiple);
+    for (int y = 0; y < from.h; y += core) {
+      for (int x = 0; x < from.w; x += core) {
+        int const top = std::max(0, y - margin);
+        int const left = std::max(0, x - margin);
+        int const bottom = std::min(from.h, y + core + margin);
+        int const right = std::min(from.w, x + core + margin);
+        view<float const> const tile = source.view().crop(top, left, bottom - top, right - left);
+        int const rows = std::min(core, from.h - y);
+        int const columns = std::min(core, from.w - x);
+        run_tile(tile, to.crop(y, x, rows, columns), y - top, x - left, rows, columns, sigma_255);
+      }
+    }
+  }
+
+  unet<T, Device> const& network() const { return *network_; }
+  Device& device() { return device_; }
+
+  /// How far, in pixels, an output can see: two 3x3 convolutions a level on the way down and up, and the alignment of
+  /// the pooling windows.
+  int reach() const {
+    int const levels = network_->config().levels;
+    return 2 * ((2 << levels) - 1) + 2 * ((1 << levels) - 1) + (1 << levels) - 1;
+  }
+
+ private:
+  /// Pictures of up to side x side pixels are held whole: about 0.5 GiB of activations.
+  int tile_side() const {
+    int const side = static_cast<int>(8192 / std::sqrt(static_cast<double>(network_->config().base)));
+    return std::max(side, 4 * reach());
+  }
+
+  void run_tile(view<float const> tile, view<float> to, int top, int left, int rows, int columns,
+                std::optional<float> sigma_255) {
+    unetdn::shape const s{1, tile.h, tile.w, tile.c};
+    if (!session_ || session_->shape() != s) {
+      session_.reset();  // frees its memory before the next one takes its own
+      session_.emplace(device_, network_->config(), 1, s.h, s.w, session_mode::inference);
+    }
+    copy<float>(device_, tile, session_->input());
+    if (sigma_255) {
+      view<float> const map = session_->noise_map();
+      detail::map_elements(device_, view<float const>(map), map, [&](float, float) { return *sigma_255 / 255; });
+    }
+    session_->forward(*network_);
+    copy<float>(device_, session_->output().crop(top, left, rows, columns), to);
+  }
+
+  void average_channels(view<float const> color, view<float> gray) {
+    detail::for_each_row(device_, gray.n, gray.h, gray.w, [&](int image, int row) {
+      for (int column = 0; column < gray.w; ++column) {
+        float const* const p = color.pixel(image, row, column);
+        *gray.pixel(image, row, column) = (p[0] + p[1] + p[2]) / 3;
+      }
+    });
+  }
+
+  Device device_;
+  std::shared_ptr<unet<T, Device> const> network_;
+  std::optional<unet_session<T, Device>> session_;
+};
+
+}  // namespace unetdn

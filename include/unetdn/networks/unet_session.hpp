@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include <unetdn/networks/unet.hpp>
+#include <unetdn/ops/elementwise.hpp>
+
+namespace unetdn {
+
+/// Whether a session keeps what backward needs.
+enum class session_mode { inference, training };
+
+/// The memory and the order of work of a U-Net for pictures of one size: everything a computation needs beside the
+/// weights. Sessions on different device objects may run at the same time, also on one network.
+///
+/// Skip connections cost no copy: joined[l] holds the encoder's channels first and the upsampled ones behind them, and
+/// each producer writes its half. Gradients overwrite the activations that they belong to as soon as those are no
+/// longer needed. All buffers lie in one arena that is planned before anything is allocated.
+template <class T, class Device> class unet_session {
+ public:
+  /// Plans and allocates for n pictures of h x w pixels, each at least 1; sizes that are no multiple of 2^levels are
+  /// padded by reflection at the bottom and right, and cropped back. Throws argument_error, out_of_memory.
+  /// The device object must outlive the session.
+  unet_session(Device& dev, unet_config const& config, int n, int h, int w, session_mode mode)
+      : device_{&dev}, config_{config}, mode_{mode}, n_{n}, h_{h}, w_{w} {
+    config.validate();
+    check(n >= 1 && h >= 1 && w >= 1, "a session needs at least one picture of one pixel, not ", n, " of ", h, " x ",
+          w);
+    check(std::int64_t(n) * h * w <= (std::int64_t(1) << 30), "a session of ", n, " pictures of ", h, " x ", w,
+          " is too large; use tiles");
+    plan_buffers();
+    arena_ = arena<Device>(dev, plan_);
+    reserve_scratch();
+  }
+
+  /// Where the caller puts the pictures: [n,h,w,in_channels], values around 0 to 1.
+  view<T> input() const { return at(input_).crop(0, 0, h_, w_).channels(0, config_.in_channels); }
+  /// The noise map of a network that takes one: [n,h,w,1], sigma / 255 a pixel.
+  view<T> noise_map() const {
+    check(config_.noise_map, "this network takes no noise map");
+    return at(input_).crop(0, 0, h_, w_).channels(config_.in_channels, 1);
+  }
+  /// What forward computed: [n,h,w,out_channels]; valid until the next forward or backward.
+  view<T> output() const { return at(output_).crop(0, 0, h_, w_); }
+  /// Where the caller puts the gradient of the loss with respect to the output, before backward. [n,h,w,out_channels]
+  view<T> output_gradient() const {
+    check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");
+    return at(output_gradient_).crop(0, 0, h_, w_);
+  }
+
+  /// Runs the network on input(). Throws argument_error where `net` has another configuration.
+  void forward(unet<T, Device> const& net) {
+    check(net.config() == config_, "this session was made for a network of another configuration");
+    auto const& layers = net.layers();
+    T const* const weights = net.weights();
+    Device& dev = *device_;
+    pad_input();
+    view<T> x = at(input_);
+    for (int l = 0; l < config_.levels; ++l) {
+      auto const& block = layers.encoder[index(l)];
+      block.conv1.forward(dev, weights, x, at(encoded1_[index(l)]));
+      block.conv2.forward(dev, weights, at(encoded1_[index(l)]), skip(l));
+      pool_.forward(dev, skip(l), at(pooled_[index(l)]));
+      x = at(pooled_[index(l)]);
+    }
+    layers.bottleneck->conv1.forward(dev, weights, x, at(bottleneck1_));
+    layers.bottleneck->conv2.forward(dev, weights, at(bottleneck1_), at(bottleneck2_));
+    x = at(bottleneck2_);
+    for (int l = config_.levels - 1; l >= 0; --l) {
+      auto const& block = layers.decoder[index(l)];
+      block.up.forward(dev, weights, x, upsampled(l));
+      block.conv1.forward(dev, weights, at(joined_[index(l)]), at(decoded1_[index(l)]));
+      block.conv2.forward(dev, weights, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
+      x = at(decoded2_[index(l)]);
+    }
+    layers.output->forward(dev, weights, x, at(output_));
+    if (config_.output == unet_output::sigmoid) sigmoid_.forward(dev, at(output_), at(output_));
+    if (config_.residual) add<T>(dev, at(input_).channels(0, config_.out_channels), at(output_));
+  }
+
+  /// Gradients of the parameters from output_gradient(), into a flat array like the network's weights: overwritten, or
+  /// added to where `accumulate`. Needs the forward pass just before it; leaves its activations overwritten.
+  void backward(unet<T, Device> const& net, T* gradients, bool accumulate = false) {
+    check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");
+    auto const& layers = net.layers();
+    T const* const weights = net.weights();
+    Device& dev = *device_;
+    view<T> dy = at(output_gradient_);
+    clear_padding(dy);
+    if (config_.output == unet_output::sigmoid) sigmoid_.backward(dev, at(output_), dy, dy);
+    // Each buffer that dx overwrites is also the layer's input and the mask of the ReLU that made it.
+    auto const through = [&](auto const& layer, view<T> x, view<T> gradient) {
+      layer.backward_parameters(dev, x, gradient, gradients, accumulate);
+      layer.backward_data(dev, weights, gradient, x, x);
+    };
+    through(*layers.output, at(decoded2_[0]), dy);
+    for (int l = 0; l < config_.levels; ++l) {
+      auto const& block = layers.decoder[index(l)];
+      view<T> const joined = at(joined_[index(l)]);
+      view<T> const gradient = at(joined_gradient_[index(l)]);
+      through(block.conv2, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
+      block.conv1.backward_parameters(dev, joined, at(decoded1_[index(l)]), gradients, accumulate);
+      block.conv1.backward_data(dev, weights, at(decoded1_[index(l)]), gradient);
+      view<T> const below = l + 1 < config_.levels ? at(decoded2_[index(l + 1)]) : at(bottleneck2_);
+      through(block.up, below, gradient.channels(config_.width(l), config_.width(l)));
+    }
+    view<T> const deepest = at(pooled_[index(config_.levels - 1)]);
+    through(layers.bottleneck->conv2, at(bottleneck1_), at(bottleneck2_));
+    layers.bottleneck->conv1.backward_parameters(dev, deepest, at(bottleneck1_), gradients, accumulate);
+    layers.bottleneck->conv1.backward_data(dev, weights, at(bottleneck1_), deepest);
+    for (int l = config_.levels - 1; l >= 0; --l) {
+      auto const& block = layers.encoder[index(l)];
+      view<T> const gradient = at(joined_gradient_[index(l)]).channels(0, config_.width(l));
+      pool_.backward_into_skip(dev, skip(l), at(pooled_[index(l)]), gradient);
+      through(block.conv2, at(encoded1_[index(l)]), gradient);
+      view<T> const x = l ? at(pooled_[index(l - 1)]) : at(input_);
+      block.conv1.backward_parameters(dev, x, at(encoded1_[index(l)]), gradients, accumulate);
+      if (l) block.conv1.backward_data(dev, weights, at(encoded1_[index(l)]), x);
+    }
+  }
+
+  unet_config const& config() const { return config_; }
+  unetdn::shape shape() const { return {n_, h_, w_, config_.in_channels}; }
+  Device& device() const { return *device_; }
+  memory_plan const& plan() const { return plan_; }
+  /// Bytes of the device's scratch memory that this session's layers need.
+  std::size_t scratch_bytes() const { return scratch_bytes_; }
+  /// Prints the memory in use: `state_bytes` (weights, gradients, moments: the caller's), activations, scratch.
+  void print_memory(std::ostream& out, std::size_t state_bytes, bool every_item = false) const {
+    print_plan(out, plan_, state_bytes, scratch_bytes_, every_item);
+  }
+
+ private:
+  struct activation {
+    int item = -1;
+    unetdn::shape shape;
+  };
+  static std::size_t index(int l) { return static_cast<std::size_t>(l); }
+  view<T> at(activation const& a) const {
+    return {arena_.template at<T>(plan_.at(a.item)), a.shape.n, a.shape.h, a.shape.w, a.shape.c};
+  }
+  view<T> skip(int l) const { return at(joined_[index(l)]).channels(0, config_.width(l)); }
+  view<T> upsampled(int l) const { return at(joined_[index(l)]).channels(config_.width(l), config_.width(l)); }
+
+  // Steps are numbered in the order of forward; the backward pass of step s is step 2 last + 1 - s.
+  void plan_buffers() {
+    int const levels = config_.levels;
+    int const output = 6 * levels + 2;
+    auto const encode = [](int l) { return 3 * l; };  // conv1, conv2, pool; the bottleneck is level `levels`
+    auto const decode = [&](int l) { return 3 * levels + 2 + 3 * (levels - 1 - l); };  // up, conv1, conv2
+    auto const back = [&](int step) { return 2 * output + 1 - step; };
+    bool const training = mode_ == session_mode::training;
+    // Alive from its producer to its last reader in forward, and in training until its producer's backward is done.
+    auto const live = [&](std::string const& name, int l, int c, int first, int last_forward) {
+      int const rows = round_up(h_, config_.multiple()) >> l;
+      int const columns = round_up(w_, config_.multiple()) >> l;
+      unetdn::shape const s{n_, rows, columns, c};
+      return activation{plan_.add(name, memory_kind::activations, static_cast<std::size_t>(s.size()) * sizeof(T), first,
+                                  training ? back(first) : last_forward),
+                        s};
+    };
+    input_ = live("input", 0, config_.input_width(), 0, config_.residual ? output : 0);
+    for (int l = 0; l < levels; ++l) {
+      std::string const level = text('.', l);
+      int const c = config_.width(l);
+      encoded1_.push_back(live("encoded1" + level, l, c, encode(l), encode(l) + 1));
+      joined_.push_back(live("joined" + level, l, 2 * c, encode(l) + 1, decode(l) + 1));
+      pooled_.push_back(live("pooled" + level, l + 1, c, encode(l) + 2, encode(l + 1)));
+      decoded1_.push_back(live("decoded1" + level, l, c, decode(l) + 1, decode(l) + 2));
+      decoded2_.push_back(live("decoded2" + level, l, c, decode(l) + 2, decode(l) + 3));
+      if (training) {
+        activation gradient{-1, joined_.back().shape};
+        gradient.item = plan_.add("joined_gradient" + level, memory_kind::activations,
+                                  static_cast<std::size_t>(gradient.shape.size()) * sizeof(T), back(decode(l) + 1),
+                                  back(encode(l) + 1));
+        joined_gradient_.push_back(gradient);
+      }
+    }
+    bottleneck1_ = live("bottleneck1", levels, config_.width(levels), encode(levels), encode(levels) + 1);
+    bottleneck2_ = live("bottleneck2", levels, config_.width(levels), encode(levels) + 1, encode(levels) + 2);
+    output_ = live("output", 0, config_.out_channels, output, output);
+    if (training) output_gradient_ = live("output_gradient", 0, config_.out_channels, output, output);
+    plan_.place(Device::alignment);
+  }
+
+  void reserve_scratch() {
+    bool const training = mode_ == session_mode::training;
+    auto const conv = [&](int in, int out, int kernel, activation const& x) {
+      unetdn::shape s = x.shape;
+      s.c = in;
+      scratch_bytes_ =
+          std::max(scratch_bytes_, conv2d_scratch_bytes<T>(*device_, conv2d_shape{in, out, kernel}, s, training));
+    };
+    int const levels = config_.levels;
+    for (int l = 0; l <= levels; ++l) {
+      int const c = config_.width(l);
+      activation const& inside = l < levels ? encoded1_[index(l)] : bottleneck1_;
+      conv(l ? config_.width(l - 1) : config_.input_width(), c, 3, inside);
+      conv(c, c, 3, inside);
+      if (l == levels) continue;
+      conv(2 * c, c, 3, inside);
+      unetdn::shape below = inside.shape;
+      below.h /= 2, below.w /= 2, below.c = 2 * c;
+      scratch_bytes_ = std::max(scratch_bytes_, conv_transpose2d_scratch_bytes<T>(
+                                                    *device_, conv_transpose2d_shape{2 * c, c}, below, training));
+    }
+    conv(config_.base, config_.out_channels, 1, output_);
+    device_->scratch(scratch_bytes_);
+  }
+
+  /// Fills what padding added to the picture with its reflection.
+  void pad_input() {
+    view<T> const padded = at(input_);
+    view<T> const picture = padded.crop(0, 0, h_, w_);
+    int const rows = padded.h - h_;
+    int const columns = padded.w - w_;
+    if (columns) copy_reflected<T>(*device_, picture, padded.crop(0, w_, h_, columns), 0, -w_);
+    if (rows) copy_reflected<T>(*device_, picture, padded.crop(h_, 0, rows, padded.w), -h_, 0);
+  }
+
+  /// No gradient comes from what is cropped away.
+  void clear_padding(view<T> dy) {
+    auto const clear = [&](view<T> x) {
+      detail::map_elements(*device_, view<T const>(x), x, [](T, T) { return T(0); });
+    };
+    if (dy.w > w_) clear(dy.crop(0, w_, h_, dy.w - w_));
+    if (dy.h > h_) clear(dy.crop(h_, 0, dy.h - h_, dy.w));
+  }
+
+  Device* device_;
+  unet_config config_;
+  session_mode mode_;
+  int n_, h_, w_;
+  memory_plan plan_;
+  arena<Device> arena_;
+  std::size_t scratch_bytes_ = 0;
+  activation input_, bottleneck1_, bottleneck2_, output_, output_gradient_;
+  std::vector<activation> encoded1_, joined_, pooled_, decoded1_, decoded2_, joined_gradient_;
+  max_pool2d<T, Device> pool_;
+  sigmoid<T, Device> sigmoid_;
+};
+
+}  // namespace unetdn

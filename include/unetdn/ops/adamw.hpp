@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+#include <vector>
+
+#include <unetdn/core/error.hpp>
+#include <unetdn/core/kernel.hpp>
+#include <unetdn/devices/cpu.hpp>
+
+namespace unetdn {
+
+/// Constants of AdamW that do not change during training.
+struct adamw_options {
+  double beta1 = 0.9;       ///< decay of the first moment
+  double beta2 = 0.999;     ///< decay of the second moment
+  double epsilon = 1e-8;    ///< added to the root of the second moment
+  double weight_decay = 0;  ///< 0 is Adam
+};
+
+/// One array of parameters with all that an update touches, each of equal length.
+template <class T> struct adamw_arrays {
+  T* weights;
+  T const* gradient;
+  T* first_moment;
+  T* second_moment;
+  T* average;  ///< exponential moving average of the weights; null: none is kept
+  std::int64_t size;
+};
+
+/// One step of AdamW, in one pass over memory, with the weights' moving average:
+///   g <- gradient_scale g;  m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2
+///   w <- w - rate (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon) - rate weight_decay w
+///   average <- average_decay average + (1 - average_decay) w
+/// `step` counts from 1. Moves 9 (with an average) or 7 sizeof(T) bytes a parameter, which bounds its speed.
+/// Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2.
+template <class T, class Device>
+void adamw_step(Device& dev, adamw_options const& options, adamw_arrays<T> a, std::int64_t step, double rate,
+                double gradient_scale, double average_decay) {
+  static_assert(std::is_same_v<Device, cpu>, "adamw_step runs on the cpu device only");
+  check(step >= 1, "adamw_step: steps count from 1, not from ", step);
+  double const n = static_cast<double>(step);
+  T const b1 = T(options.beta1);
+  T const b2 = T(options.beta2);
+  T const scale = T(gradient_scale);
+  T const step_size = T(rate / (1 - std::pow(options.beta1, n)));
+  T const v_scale = T(1 / std::sqrt(1 - std::pow(options.beta2, n)));
+  T const epsilon = T(options.epsilon);
+  T const keep = T(1 - rate * options.weight_decay);
+  T const decay = T(average_decay);
+  constexpr std::int64_t block = 1 << 14;
+  dev.parallel(static_cast<int>(ceil_div(a.size, block)), [&](int chunk, int) {
+    std::int64_t const end = std::min(a.size, (chunk + 1) * block);
+    for (std::int64_t i = chunk * block; i < end; ++i) {
+      T const g = scale * a.gradient[i];
+      T const m = b1 * a.first_moment[i] + (T(1) - b1) * g;
+      T const v = b2 * a.second_moment[i] + (T(1) - b2) * g * g;
+      T const w = keep * a.weights[i] - step_size * m / (std::sqrt(v) * v_scale + epsilon);
+      a.first_moment[i] = m;
+      a.second_moment[i] = v;
+      a.weights[i] = w;
+      if (a.average) a.average[i] = decay * a.average[i] + (T(1) - decay) * w;
+    }
+  });
+}
+
+/// Sum of squares of n elements, taken in double in fixed chunks, so equal bits for any number of threads.
+template <class T, class Device> double squared_norm(Device& dev, T const* x, std::int64_t n) {
+  static_assert(std::is_same_v<Device, cpu>, "squared_norm runs on the cpu device only");
+  constexpr std::int64_t block = 1 << 14;
+  std::vector<double> partial(static_cast<std::size_t>(ceil_div(n, block)));
+  dev.parallel(static_cast<int>(partial.size()), [&](int chunk, int) {
+    double lanes[4] = {};
+    std::int64_t const begin = chunk * block;
+    std::int64_t const end = std::min(n, begin + block);
+    for (std::int64_t i = begin; i < end; ++i) lanes[(i - begin) % 4] += double(x[i]) * double(x[i]);
+    partial[static_cast<std::size_t>(chunk)] = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+  });
+  double sum = 0;
+  for (double p : partial) sum += p;
+  return sum;
+}
+
+}  // namespace unetdn

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <unetdn/metrics.hpp>
+#include <unetdn/networks/denoiser.hpp>
+#include <unetdn/train/trainer.hpp>
+
+namespace unetdn {
+
+/// How long to train, what to measure on the way and where to keep the results.
+struct run_options {
+  std::filesystem::path folder;  ///< gets best.safetensors, checkpoint.safetensors and checkpoint.previous.safetensors
+  std::int64_t steps = 0;        ///< train this many steps (deterministic), or
+  double minutes = 0;            ///< for about this long
+  int validations = 20;          ///< how often the validation pictures are denoised, evenly over the run
+  double checkpoint_seconds = 60;                 ///< time between checkpoints
+  bool resume = false;                            ///< go on from the folder's checkpoint
+  std::map<std::string, std::string> provenance;  ///< added to the weights' metadata
+};
+
+/// Where a run stands; handed to the progress callback.
+struct run_progress {
+  training_step last;
+  std::int64_t steps = 0;          ///< planned; 0 while the time is still being measured
+  double pictures_per_second = 0;  ///< patches, over the last second or so
+  double seconds_left = 0;
+  std::optional<double> psnr;  ///< dB on the validation pictures, where this step measured it
+  double best_psnr = -std::numeric_limits<double>::infinity();
+};
+
+/// Trains for a number of steps or minutes, measures the averaged weights on validation pictures, keeps the best ones,
+/// and writes checkpoints that lose no more than the work since the last one.
+///
+/// With `minutes` the clock is read during the first 3 % of them (20 s at most); then the number of steps is fixed and
+/// nothing that affects weights reads a clock again.
+template <class T, class Device> class training_run {
+ public:
+  /// Returns false to stop early; the run then writes a checkpoint and ends.
+  using callback = std::function<bool(run_progress const&)>;
+
+  /// Throws argument_error where the options do not fit, file_error where the folder cannot be used or resumed from.
+  training_run(trainer<T, Device>& trainer, run_options options, std::vector<image> validation)
+      : trainer_{trainer}, options_{std::move(options)}, validation_{std::move(validation)} {
+    check((options_.steps > 0) != (options_.minutes > 0), "give either a number of steps or of minutes, above 0");
+    check(std::isfinite(options_.minutes) && options_.minutes <= 1e6, "the number of minutes is not sensible");
+    check(!options_.folder.empty(), "a training run needs a folder for its results");
+    std::error_code failure;
+    std::filesystem::create_directories(options_.folder, failure);
+    if (failure) throw file_error(options_.folder.string(), "cannot be made a folder: " + failure.message());
+    if (options_.resume) resume();
+    if (options_.steps > 0) plan_steps(options_.steps);
+  }
+
+  /// Trains to the end, or until `progress` returns false; returns where it stood.
+  run_progress run(callback const& progress) {
+    clock::time_point const begin = clock::now();
+    checkpointed_ = begin;
+    last_report_ = {begin, trainer_.steps_done()};
+    run_progress p;
+    p.best_psnr = best_psnr_;
+    p.last.step = trainer_.steps_done();
+    while (planned() == 0 || trainer_.steps_done() < planned()) {
+      p.last = trainer_.step();
+      if (planned() == 0) plan_minutes(seconds(begin));
+      p.steps = planned();
+      p.psnr.reset();
+      if (validates_now()) p.psnr = validate();
+      p.best_psnr = best_psnr_;
+      measure_speed(p);
+      bool const go_on = progress(p);
+      bool const done = planned() != 0 && trainer_.steps_done() >= planned();
+      if (!go_on || done || seconds(checkpointed_) >= options_.checkpoint_seconds) checkpoint();
+      if (!go_on) break;
+    }
+    return p;
+  }
+
+  std::filesystem::path best_path() const { return options_.folder / "best.safetensors"; }
+  std::filesystem::path checkpoint_path() const { return options_.folder / "checkpoint.safetensors"; }
+  std::filesystem::path previous_checkpoint_path() const { return options_.folder / "checkpoint.previous.safetensors"; }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  static double seconds(clock::time_point since) { return std::chrono::duration<double>(clock::now() - since).count(); }
+  std::int64_t planned() const { return trainer_.options().rate.steps; }
+
+  void plan_steps(std::int64_t steps) {
+    check(planned() == 0 || planned() == steps, "the checkpoint was planned for ", planned(), " steps, not ", steps,
+          "; resume with that number");
+    trainer_.plan(steps, trainer_.options().rate.warmup);
+  }
+
+  /// Once enough was measured, turns the minutes into a number of steps.
+  void plan_minutes(double elapsed) {
+    double const all = options_.minutes * 60;
+    ++measured_steps_;
+    if (elapsed < std::min(0.03 * all, 20.0)) return;
+    double const step_seconds = elapsed / static_cast<double>(measured_steps_);
+    clock::time_point const before = clock::now();
+    if (!validation_.empty()) validation_psnr();
+    double const left = all - elapsed - (options_.validations + 1) * seconds(before);
+    std::int64_t const more = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / step_seconds));
+    trainer_.plan(trainer_.steps_done() + more, trainer_.steps_done());
+  }
+
+  bool validates_now() const {
+    if (planned() == 0) return false;
+    std::int64_t const interval = std::max<std::int64_t>(1, planned() / std::max(1, options_.validations));
+    return trainer_.steps_done() % interval == 0 || trainer_.steps_done() == planned();
+  }
+
+  /// Denoises the validation pictures with the averaged weights; keeps the weights where they are the best so far.
+  std::optional<double> validate() {
+    std::optional<double> const psnr = validation_.empty() ? std::nullopt : std::optional(validation_psnr());
+    if (!psnr || *psnr > best_psnr_) {
+      if (psnr) best_psnr_ = *psnr;
+      std::map<std::string, std::string> metadata = options_.provenance;
+      metadata["unetdn.step"] = text(trainer_.steps_done());
+      if (psnr) metadata["unetdn.validation_psnr"] = text(*psnr);
+      trainer_.average()->save(trainer_device(), best_path(), metadata);
+    }
+    return psnr;
+  }
+
+  /// Mean PSNR in dB of the validation pictures, each with noise of its own that is the same at every step. With a
+  /// range of levels, picture i of n has the level at (i + 1/2) / n of it.
+  double validation_psnr() {
+    if (!denoiser_) denoiser_.emplace(trainer_.average(), cpu(trainer_device().threads()));
+    double sum = 0;
+    for (std::size_t i = 0; i < validation_.size(); ++i) {
+      image const& clean = validation_[i];
+      noise_level const& level = trainer_.options().noise;
+      float const part = (static_cast<float>(i) + 0.5f) / static_cast<float>(validation_.size());
+      float const sigma = level.low + (level.high - level.low) * part;
+      image noisy = clean;
+      random_key const key{validation_seed, 0, random_stream::noise};
+      add_gaussian_noise<cpu, float>(denoiser_->device(), clean.as_view(), noisy.as_view(), std::span(&sigma, 1), key,
+                                     static_cast<std::uint32_t>(i));
+      bool const map = trainer_.network().config().noise_map;
+      image denoised = (*denoiser_)(noisy, map ? std::optional(sigma) : std::nullopt);
+      for (float& v : denoised.pixels) v = std::min(std::max(v, 0.f), 1.f);
+      sum += psnr(clean.as_view(), denoised.as_view());
+    }
+    return sum / static_cast<double>(validation_.size());
+  }
+
+  void checkpoint() {
+    // A second name for the present file, so that there is a whole checkpoint at every moment.
+    std::error_code ignored;  // the first checkpoint has no predecessor, and some file systems have no links
+    std::filesystem::remove(previous_checkpoint_path(), ignored);
+    std::filesystem::create_hard_link(checkpoint_path(), previous_checkpoint_path(), ignored);
+    std::map<std::string, std::string> metadata = options_.provenance;
+    metadata["unetdn.best_psnr"] = text(best_psnr_);
+    trainer_.save_checkpoint(checkpoint_path(), metadata);
+    checkpointed_ = clock::now();
+  }
+
+  void resume() {
+    bool const newest = std::filesystem::exists(checkpoint_path());
+    auto const metadata = trainer_.load_checkpoint(newest ? checkpoint_path() : previous_checkpoint_path());
+    auto const it = metadata.find("unetdn.best_psnr");
+    if (it != metadata.end()) std::from_chars(it->second.data(), it->second.data() + it->second.size(), best_psnr_);
+  }
+
+  void measure_speed(run_progress& p) {
+    double const elapsed = seconds(last_report_.first);
+    if (elapsed >= 1) {
+      double const steps = static_cast<double>(trainer_.steps_done() - last_report_.second);
+      steps_per_second_ = steps / elapsed;
+      last_report_ = {clock::now(), trainer_.steps_done()};
+    }
+    p.pictures_per_second = steps_per_second_ * trainer_.options().batch;
+    double const left = static_cast<double>(planned() - trainer_.steps_done());
+    p.seconds_left = planned() && steps_per_second_ > 0 ? left / steps_per_second_ : 0;
+  }
+
+  Device& trainer_device() { return trainer_.session().device(); }
+
+  static constexpr std::uint64_t validation_seed = 0x756e6574646eu;  // far from the seeds that people choose
+  trainer<T, Device>& trainer_;
+  run_options options_;
+  std::vector<image> validation_;
+  std::optional<denoiser<T, Device>> denoiser_;
+  double best_psnr_ = -std::numeric_limits<double>::infinity();
+  std::int64_t measured_steps_ = 0;
+  clock::time_point checkpointed_;
+  std::pair<clock::time_point, std::int64_t> last_report_;
+  double steps_per_second_ = 0;
+};
+
+}  // namespace unetdn
