@@ -154,10 +154,13 @@ inline void correlate_panel(correlation<T> const& job, typename correlation<T>::
     output_block const out{rows, cols, first, std::min(tile_outputs<T>, job.weights.outputs - first)};
     if (out.count <= 0) return;
     T const* const w = job.w + job.weights.panel_begin(panel) + k;
-    if (width - k >= tile_outputs<T>)
-      correlate_outputs<T, tile_vectors>(job, phase, taps, image, row, col, w, width, out, packed, sums);
-    else
-      correlate_outputs<T, 1>(job, phase, taps, image, row, col, w, width, out, packed, sums);
+    if constexpr (tile_outputs < T >> group_channels) {  // else every panel's width is a multiple of a tile's
+      if (width - k < tile_outputs<T>) {
+        correlate_outputs<T, 1>(job, phase, taps, image, row, col, w, width, out, packed, sums);
+        continue;
+      }
+    }
+    correlate_outputs<T, tile_vectors>(job, phase, taps, image, row, col, w, width, out, packed, sums);
   }
 }
 

@@ -94,10 +94,13 @@ inline void add_block(weight_gradient<T> const& job, product_block const& part, 
   for (int panel = part.first_panel; panel < part.last_panel; ++panel) {
     int const width = job.weights.width(panel);
     for (int k = 0; k < width; k += step) {
-      if (width - k >= step)
-        add_outputs<T, tile_vectors>(job, part, walk, panel, k, packed_x, packed_g, dw, add);
-      else
-        add_outputs<T, 1>(job, part, walk, panel, k, packed_x, packed_g, dw, add);
+      if constexpr (step > group_channels) {  // else every panel's width is a multiple of a tile's
+        if (width - k < step) {
+          add_outputs<T, 1>(job, part, walk, panel, k, packed_x, packed_g, dw, add);
+          continue;
+        }
+      }
+      add_outputs<T, tile_vectors>(job, part, walk, panel, k, packed_x, packed_g, dw, add);
     }
   }
 }
