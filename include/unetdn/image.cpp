@@ -51,22 +51,22 @@
 #if !UNETDN_HAVE_JPEG
   #define STBI_ONLY_JPEG
 #endif
-#if __has_include(<stb/stb_image.h>)
-  #include <stb/stb_image.h>
-  #define UNETDN_HAVE_STB 1
-#elif __has_include(<stb_image.h>)
+#if __has_include(<stb_image.h>)
   #include <stb_image.h>
+  #define UNETDN_HAVE_STB 1
+#elif __has_include(<stb/stb_image.h>)
+  #include <stb/stb_image.h>
   #define UNETDN_HAVE_STB 1
 #endif
 #if !UNETDN_HAVE_PNG || !UNETDN_HAVE_JPEG
   #define STB_IMAGE_WRITE_STATIC
   #define STB_IMAGE_WRITE_IMPLEMENTATION
   #define STBI_WRITE_NO_STDIO
-  #if __has_include(<stb/stb_image_write.h>)
-    #include <stb/stb_image_write.h>
-    #define UNETDN_HAVE_STB_WRITE 1
-  #elif __has_include(<stb_image_write.h>)
+  #if __has_include(<stb_image_write.h>)
     #include <stb_image_write.h>
+    #define UNETDN_HAVE_STB_WRITE 1
+  #elif __has_include(<stb/stb_image_write.h>)
+    #include <stb/stb_image_write.h>
     #define UNETDN_HAVE_STB_WRITE 1
   #endif
 #endif
@@ -468,7 +468,21 @@ struct jpeg_structure {
   int orientation = 1;
   bool arithmetic = false;
   bool complete = false;  ///< an end marker follows the pixels
+  bool sound = true;      ///< no table is larger than JPEG allows
 };
+
+/// Whether each Huffman table of a DHT segment has at most 256 codes, all in the segment. stb 2.28 writes past its own
+/// table otherwise.
+bool huffman_tables_fit(bytes_view segment) {
+  while (!segment.empty()) {
+    if (segment.size() < 17) return false;
+    std::size_t codes = 0;
+    for (std::size_t i = 1; i <= 16; ++i) codes += byte_at(segment, i);
+    if (codes > 256 || segment.size() - 17 < codes) return false;
+    segment = segment.subspan(17 + codes);
+  }
+  return true;
+}
 
 jpeg_structure scan_jpeg(bytes_view bytes) {
   jpeg_structure found;
@@ -496,6 +510,7 @@ jpeg_structure scan_jpeg(bytes_view bytes) {
       found.components = byte_at(segment, 5);
       found.arithmetic = marker > 0xC8;
     }
+    if (marker == 0xC4 && !huffman_tables_fit(segment)) found.sound = false;
     if (marker == 0xE1 && !oriented && starts_with(segment, "Exif")) {
       found.orientation = exif_orientation(segment);
       oriented = true;
@@ -733,6 +748,7 @@ std::vector<std::byte> encode_jpeg_bytes(image const& picture, int quality) {
 image decode_jpeg(source const& in) {
   auto const structure = scan_jpeg(in.bytes);
   if (!structure.complete) in.fail_damaged("JPEG", "the file ends early");
+  if (!structure.sound) in.fail_damaged("JPEG", "a Huffman table is too large");
   if (structure.components == 4) refuse_cmyk(in);
   check_size(in, "JPEG", structure.width, structure.height);
   // Huffman codes have at least one bit, and each 8 x 8 block needs one.

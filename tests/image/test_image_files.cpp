@@ -26,8 +26,8 @@ using unetdn::image;
 
 namespace fs = std::filesystem;
 
-// The build says which libraries image.cpp was compiled with: UNETDN_HAVE_PNG, UNETDN_HAVE_JPEG.
-#if UNETDN_HAVE_PNG
+// The build says which libraries image.cpp was compiled with: UNETDN_TEST_LIBPNG, UNETDN_TEST_LIBJPEG.
+#if UNETDN_TEST_LIBPNG
 std::vector<int> const depths_of_png{8, 16};
 #else
 std::vector<int> const depths_of_png{8};
@@ -555,7 +555,7 @@ TEST_CASE("JPEG") {
     write_image(folder / "a.jpg", in);
     image const grey = unetdn::read_image(folder / "a.jpg");
     CHECK(grey.bit_depth == 8);
-#if UNETDN_HAVE_JPEG
+#if UNETDN_TEST_LIBJPEG
     CHECK(grey.channels == 1);
 #endif
     CHECK(largest_difference(to_grey(grey), in) < 0.02);
@@ -620,7 +620,7 @@ TEST_CASE("JPEG") {
         bytes const cut(jpeg.begin(), jpeg.begin() + std::ptrdiff_t(size));
         CHECK_THROWS_AS(decode_image(cut, "a"), file_error);
       }
-#if UNETDN_HAVE_JPEG
+#if UNETDN_TEST_LIBJPEG
       // Cut, but with the end marker after all: stb fills with grey, libjpeg only warns.
       for (std::size_t size = jpeg.size() / 2; size < jpeg.size() - 8; size += 5) {
         bytes cut(jpeg.begin(), jpeg.begin() + std::ptrdiff_t(size));
