@@ -63,8 +63,8 @@ if command -v apt-get >/dev/null; then
   if ((EUID == 0)); then
     echo "Installing ${apt[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -q -o DPkg::Lock::Timeout=300 update
-    apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends install "${apt[@]}"
+    apt-get -qq -o DPkg::Lock::Timeout=300 update
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 --no-install-recommends install "${apt[@]}" >/dev/null
     exit 0
   fi
   line="sudo apt-get update && sudo apt-get install ${apt[*]}"

@@ -11,7 +11,7 @@ set(level_2 kernels cpu)
 set(level_3 ops)
 set(level_4 layers)
 set(level_5 networks)
-set(level_6 noise metrics loss generated)
+set(level_6 noise metrics loss generated literature)
 set(level_7 train)
 set(level_8 unet)  # the public door
 set(highest_level 8)
