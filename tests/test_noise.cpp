@@ -107,6 +107,11 @@ TEST_CASE("noise has equal bits for any number of threads, and in place") {
     add_gaussian_noise(dev, y, y, sigmas, {1, 2, random_stream::noise});
     if (first.empty()) first = noisy;
     CHECK(noisy == first);
+    // Elements are counted over the whole picture, whatever band of rows a chunk has.
+    for (int i = 0; i < h * w * c; i += 97) {
+      float const deviate = gaussian({1, 2, random_stream::noise}, 1, static_cast<std::uint64_t>(i));
+      CHECK(noisy[std::size_t(h * w * c + i)] == Approx(0.5f + 50 / 255.0f * deviate).margin(1e-6));
+    }
   }
   double square = 0;
   std::size_t const half = first.size() / 2;
