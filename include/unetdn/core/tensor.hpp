@@ -47,6 +47,13 @@ template <class T, class Device> class tensor {
   tensor() = default;
   /// Zeroed. Throws out_of_memory, and argument_error where an extent is negative.
   tensor(Device& dev, unetdn::shape s) : shape_{checked(s)}, memory_{dev, static_cast<std::size_t>(s.size())} {}
+  tensor(tensor&& other) noexcept
+      : shape_{std::exchange(other.shape_, {0, 0, 0, 0})}, memory_{std::move(other.memory_)} {}
+  tensor& operator=(tensor&& other) noexcept {
+    std::swap(shape_, other.shape_);
+    memory_ = std::move(other.memory_);
+    return *this;
+  }
 
   unetdn::shape shape() const { return shape_; }
   std::int64_t size() const { return shape_.size(); }
@@ -68,6 +75,11 @@ template <class T, class Device> class tensor {
  private:
   static unetdn::shape checked(unetdn::shape s) {
     check(s.n >= 0 && s.h >= 0 && s.w >= 0 && s.c >= 0, "a tensor cannot have the shape ", to_string(s));
+    // In floating point: the number of bytes may not fit an integer.
+    if (double(s.n) * s.h * s.w * s.c * double(sizeof(T)) > 0x1p62) {
+      throw out_of_memory(
+          text("no memory holds a tensor of ", to_string(s), "; use smaller pictures or a smaller batch"));
+    }
     return s;
   }
   unetdn::shape shape_{0, 0, 0, 0};

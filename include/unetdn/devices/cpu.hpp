@@ -49,7 +49,8 @@ class cpu {
     // Walks in NHWC order touch many pages, so large buffers ask for huge ones.
     bool const huge = bytes >= huge_page;
     std::size_t const align = huge ? huge_page : alignment;
-    void* p = std::aligned_alloc(align, round_up(bytes ? bytes : 1, align));
+    bool const possible = bytes < std::size_t(-1) / 2;
+    void* p = possible ? std::aligned_alloc(align, round_up(bytes ? bytes : 1, align)) : nullptr;
     if (!p) throw out_of_memory(text("cannot allocate ", bytes >> 20, " MiB; use smaller pictures or a smaller batch"));
 #if defined(__linux__)
     if (huge) ::madvise(p, bytes, MADV_HUGEPAGE);  // only advice: failure costs speed alone

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -24,11 +25,12 @@ struct training_picture {
   training_picture(image const& picture, int channels_)
       : height{picture.height}, width{picture.width}, channels{channels_} {
     check(channels == 1 || channels == 3, "training pictures have 1 or 3 channels, not ", channels);
+    picture.check_valid();
     image const opaque = without_alpha(picture);
     image const converted = channels == 1 ? to_grey(opaque) : to_rgb(opaque);
     pixels.resize(converted.pixels.size());
     std::transform(converted.pixels.begin(), converted.pixels.end(), pixels.begin(), [](float v) {
-      float const level = std::min(std::max(v, 0.f), 1.f) * 255;  // NaN becomes 0
+      float const level = std::min(std::max(0.f, v), 1.f) * 255;  // NaN becomes 0
       return static_cast<std::uint8_t>(std::nearbyint(level));
     });
   }
@@ -96,6 +98,8 @@ class training_set {
   void add(image const& picture) { photographs_.emplace_back(picture, channels_); }
   /// Adds up to `count` generated pictures.
   void generate(generator make, int count) {
+    check(count >= 0, "the number of generated pictures is 0 or more, not ", count);
+    generated_.clear();
     make_ = std::move(make);
     generated_limit_ = count;
   }
@@ -113,16 +117,20 @@ class training_set {
     int const have = static_cast<int>(generated_.size());
     int const need = generated_at(step);
     if (need <= have) return;
-    generated_.resize(static_cast<std::size_t>(need));
+    std::vector<training_picture> made(static_cast<std::size_t>(need - have));
     dev.parallel(need - have, [&](int chunk, int) {
-      std::size_t const i = static_cast<std::size_t>(have) + static_cast<std::size_t>(chunk);
-      generated_[i] = training_picture(make_(i), channels_);
+      std::size_t const i = static_cast<std::size_t>(chunk);
+      made[i] = training_picture(make_(static_cast<std::uint64_t>(have) + i), channels_);
     });
+    std::move(made.begin(), made.end(), std::back_inserter(generated_));
   }
   /// Writes a batch of crops for one step to patches[N,P,P,C]; call prepare(step) before.
   void draw(cpu& dev, random_key const& key, std::int64_t step, view<float> patches) const {
     check(!empty(), "there are no pictures to train on");
     check(patches.c == channels_, "the training pictures have ", channels_, " channels, the network takes ", patches.c);
+    check(patches.h == patches.w, "crops are square, not ", patches.h, " x ", patches.w);
+    check(static_cast<std::int64_t>(generated_.size()) >= generated_at(step), "step ", step,
+          " needs generated pictures; call prepare(", step, ") before draw");
     std::uint32_t const total =
         static_cast<std::uint32_t>(photographs_.size()) + static_cast<std::uint32_t>(generated_at(step));
     dev.parallel(patches.n, [&](int i, int) {
