@@ -23,10 +23,14 @@ template <class T = float, class Device = cpu> class denoiser {
   /// Reads the weights. Throws file_error where the file is missing, damaged or not a U-Net's; out_of_memory.
   explicit denoiser(std::filesystem::path const& weights, Device dev = Device{})
       : device_{std::move(dev)},
-        network_{std::make_shared<unet<T, Device> const>(unet<T, Device>::load(device_, weights))} {}
+        network_{std::make_shared<unet<T, Device> const>(unet<T, Device>::load(device_, weights))} {
+    limit_tile_side(default_tile_side());
+  }
   /// Uses a network that others may use too.
   explicit denoiser(std::shared_ptr<unet<T, Device> const> network, Device dev = Device{})
-      : device_{std::move(dev)}, network_{std::move(network)} {}
+      : device_{std::move(dev)}, network_{std::move(network)} {
+    limit_tile_side(default_tile_side());
+  }
   denoiser(denoiser const&) = delete;
   denoiser& operator=(denoiser const&) = delete;
 
@@ -66,7 +70,7 @@ template <class T = float, class Device = cpu> class denoiser {
   /// The same for a window [1,h,w,in_channels] of floats on the host; `to` may be `from`.
   void run(view<float const> from, view<float> to, std::optional<float> sigma_255 = {}) {
     int const multiple = network_->config().multiple();
-    int const side = tile_side();
+    int const side = tile_side_;
     if (std::int64_t(from.h) * from.w <= std::int64_t(side) * side)
       return run_tile(from, to, 0, 0, from.h, from.w, sigma_255);
     // Tiles read their neighbours' pixels, so a result written in place would be read as input.
@@ -91,6 +95,10 @@ template <class T = float, class Device = cpu> class denoiser {
   unet<T, Device> const& network() const { return *network_; }
   Device& device() { return device_; }
 
+  /// Pictures of more than side x side pixels are cut into tiles of about that size, at least 4 reach() pixels wide.
+  /// The default keeps activations near 0.5 GiB.
+  void limit_tile_side(int side) { tile_side_ = std::max(side, 4 * reach()); }
+
   /// How far, in pixels, an output can see: two 3x3 convolutions a level on the way down and up, and the alignment of
   /// the pooling windows.
   int reach() const {
@@ -99,12 +107,6 @@ template <class T = float, class Device = cpu> class denoiser {
   }
 
  private:
-  /// Pictures of up to side x side pixels are held whole: about 0.5 GiB of activations.
-  int tile_side() const {
-    int const side = static_cast<int>(8192 / std::sqrt(static_cast<double>(network_->config().base)));
-    return std::max(side, 4 * reach());
-  }
-
   void run_tile(view<float const> tile, view<float> to, int top, int left, int rows, int columns,
                 std::optional<float> sigma_255) {
     unetdn::shape const s{1, tile.h, tile.w, tile.c};
@@ -130,9 +132,14 @@ template <class T = float, class Device = cpu> class denoiser {
     });
   }
 
+  int default_tile_side() const {
+    return static_cast<int>(8192 / std::sqrt(static_cast<double>(network_->config().base)));
+  }
+
   Device device_;
   std::shared_ptr<unet<T, Device> const> network_;
   std::optional<unet_session<T, Device>> session_;
+  int tile_side_ = 0;
 };
 
 }  // namespace unetdn

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <thread>
+#include <vector>
+
+#include <unetdn/loss.hpp>
+#include <unetdn/ops/adamw.hpp>
+#include <unetdn/unet.hpp>
+
+#include "catch.hpp"
+#include "golden/formula.hpp"
+
+namespace {
+
+using unetdn::cpu;
+using unetdn::session_mode;
+
+template <class T> void fill(unetdn::view<T> to, std::string_view name, float scale = 1) {
+  std::uint32_t const stream = golden::stream_of(name);
+  std::uint32_t i = 0;
+  for (int n = 0; n < to.n; ++n) {
+    for (int y = 0; y < to.h; ++y) {
+      for (int x = 0; x < to.w; ++x) {
+        for (int c = 0; c < to.c; ++c) to.pixel(n, y, x)[c] = T(scale * golden::unit(stream, i++));
+      }
+    }
+  }
+}
+
+template <class T> std::vector<T> elements(unetdn::view<T> from) {
+  std::vector<T> all;
+  for (int n = 0; n < from.n; ++n) {
+    for (int y = 0; y < from.h; ++y) {
+      for (int x = 0; x < from.w; ++x) all.insert(all.end(), from.pixel(n, y, x), from.pixel(n, y, x) + from.c);
+    }
+  }
+  return all;
+}
+
+/// A folder that is gone with the test.
+struct temporary_folder {
+  std::filesystem::path path = std::filesystem::temp_directory_path() / unetdn::text("unetdn_test_unet_", ::getpid());
+  temporary_folder() { std::filesystem::create_directories(path); }
+  ~temporary_folder() { std::filesystem::remove_all(path); }
+};
+
+unetdn::image noisy_picture(int width, int height, int channels) {
+  unetdn::image picture(width, height, channels);
+  fill(picture.as_view(), "picture");
+  return picture;
+}
+
+}  // namespace
+
+TEST_CASE("the classic U-Net has 31,031,875 weights at three channels") {
+  unetdn::unet_layers<float, cpu> const classic{unetdn::unet_config{}};
+  CHECK(classic.parameters.weight_count() == 31031875);
+  unetdn::unet_layers<float, cpu> const grey{unetdn::unet_config{1, 1}};
+  CHECK(grey.parameters.weight_count() == 31031875 - 2 * 9 * 64 - 2 * 65);
+}
+
+TEST_CASE("a configuration that makes no network is refused") {
+  auto const refused = [](unetdn::unet_config c) { CHECK_THROWS_AS(c.validate(), unetdn::argument_error); };
+  refused({0, 3});
+  refused({3, 0});
+  refused({3, 3, 12});
+  refused({3, 3, 0});
+  refused({3, 3, 16, 0});
+  refused({3, 3, 16, 9});
+  unetdn::unet_config residual_sigmoid{3, 3, 16, 2};
+  residual_sigmoid.residual = true;
+  refused(residual_sigmoid);
+  CHECK_NOTHROW(unetdn::unet_config{}.validate());
+}
+
+TEST_CASE("the U-Net's gradients are the slopes of its loss") {
+  unetdn::unet_config config{2, 2, 8, 2};
+  SECTION("sigmoid") {}
+  SECTION("linear, no bias") {
+    config.output = unetdn::unet_output::linear;
+    config.bias = false;
+  }
+  SECTION("residual with a noise map") {
+    config.output = unetdn::unet_output::linear;
+    config.residual = true;
+    config.noise_map = true;
+  }
+  cpu device(2);
+  unetdn::unet<double, cpu> net(device, config);
+  net.initialise(device, 3);
+  int const n = 2, h = 9, w = 13;  // padded to 12 x 16
+  unetdn::unet_session<double, cpu> session(device, config, n, h, w, session_mode::training);
+  unetdn::tensor<double, cpu> target(device, {n, h, w, 2});
+  fill(target.view(), "target");
+  auto const loss = [&] {
+    fill(session.input(), "input");
+    if (config.noise_map) fill(session.noise_map(), "sigma");
+    session.forward(net);
+    return unetdn::loss_and_gradient<double>(device, unetdn::loss_kind::mse, session.output(), target.view(),
+                                             session.output_gradient());
+  };
+  loss();
+  std::vector<double> gradients(static_cast<std::size_t>(net.parameters().size()));
+  session.backward(net, gradients.data());
+  for (auto const& p : net.parameters()) {
+    CAPTURE(p.name);
+    // A step along a direction of this parameter alone; padding lanes stay zero, as in training.
+    std::vector<double> canonical(static_cast<std::size_t>(p.canonical_size()));
+    std::uint32_t const stream = golden::stream_of(p.name);
+    for (std::size_t i = 0; i < canonical.size(); ++i) canonical[i] = golden::unit(stream, std::uint32_t(i)) - 0.5;
+    std::vector<double> direction(gradients.size());
+    unetdn::pack<cpu>(p, std::span<double const>(canonical), std::span<double>(direction));
+    double slope = 0;
+    for (std::size_t i = 0; i < direction.size(); ++i) slope += direction[i] * gradients[i];
+    double const step = 1e-6;
+    auto const shifted = [&](double by) {
+      for (std::size_t i = 0; i < direction.size(); ++i) net.weights()[i] += by * direction[i];
+      double const value = loss();
+      for (std::size_t i = 0; i < direction.size(); ++i) net.weights()[i] -= by * direction[i];
+      return value;
+    };
+    double const measured = (shifted(step) - shifted(-step)) / (2 * step);
+    CHECK(slope == Approx(measured).epsilon(1e-5).margin(1e-9));
+  }
+}
+
+TEST_CASE("gradients accumulate where asked") {
+  unetdn::unet_config const config{1, 1, 8, 1};
+  cpu device(1);
+  unetdn::unet<double, cpu> net(device, config);
+  net.initialise(device, 1);
+  unetdn::unet_session<double, cpu> session(device, config, 1, 6, 6, session_mode::training);
+  std::vector<double> once(static_cast<std::size_t>(net.parameters().size())), twice(once.size());
+  auto const pass = [&](std::vector<double>& to, bool accumulate) {
+    fill(session.input(), "input");
+    session.forward(net);
+    fill(session.output_gradient(), "gradient");
+    session.backward(net, to.data(), accumulate);
+  };
+  pass(once, false);
+  pass(twice, false);
+  pass(twice, true);
+  for (std::size_t i = 0; i < once.size(); ++i) REQUIRE(twice[i] == Approx(2 * once[i]));
+}
+
+TEST_CASE("the U-Net learns one patch by heart") {
+  unetdn::unet_config const config{3, 3, 8, 2};
+  cpu device(2);
+  unetdn::unet<float, cpu> net(device, config);
+  net.initialise(device, 1);
+  unetdn::unet_session<float, cpu> session(device, config, 1, 16, 16, session_mode::training);
+  unetdn::tensor<float, cpu> target(device, {1, 16, 16, 3});
+  for (int y = 0; y < 16; ++y) {
+    for (int x = 0; x < 16; ++x) {
+      for (int c = 0; c < 3; ++c) target.view().pixel(0, y, x)[c] = float(x * (c + 1) + y) / 63;
+    }
+  }
+  std::int64_t const size = net.parameters().size();
+  std::vector<float> gradients(static_cast<std::size_t>(size)), m(gradients.size()), v(gradients.size());
+  double first = 0, last = 0;
+  for (int step = 1; step <= 400; ++step) {
+    fill(session.input(), "input");
+    session.forward(net);
+    last = unetdn::loss_and_gradient<float>(device, unetdn::loss_kind::mse, session.output(), target.view(),
+                                            session.output_gradient());
+    if (step == 1) first = last;
+    session.backward(net, gradients.data());
+    unetdn::adamw_step<float>(device, {}, {net.weights(), gradients.data(), m.data(), v.data(), nullptr, size}, step,
+                              3e-3, 1, 0);
+  }
+  CAPTURE(first, last);
+  CHECK(last < first / 20);
+}
+
+TEST_CASE("results have equal bits for any number of threads") {
+  unetdn::unet_config const config{3, 3, 16, 2};
+  auto const results = [&](int threads) {
+    cpu device(threads);
+    unetdn::unet<float, cpu> net(device, config);
+    net.initialise(device, 5);
+    unetdn::unet_session<float, cpu> session(device, config, 2, 37, 22, session_mode::training);
+    fill(session.input(), "input");
+    session.forward(net);
+    std::vector<float> all = elements(session.output());
+    fill(session.output_gradient(), "gradient");
+    std::vector<float> gradients(static_cast<std::size_t>(net.parameters().size()));
+    session.backward(net, gradients.data());
+    all.insert(all.end(), gradients.begin(), gradients.end());
+    return all;
+  };
+  std::vector<float> const one = results(1);
+  CHECK(one == results(2));
+  CHECK(one == results(3));
+}
+
+TEST_CASE("a session's memory is planned: buffers that live at the same time share nothing") {
+  cpu device(1);
+  for (session_mode mode : {session_mode::inference, session_mode::training}) {
+    unetdn::unet_session<float, cpu> const session(device, unetdn::unet_config{3, 3, 16, 3}, 1, 40, 40, mode);
+    auto const& items = session.plan().items();
+    for (std::size_t a = 0; a < items.size(); ++a) {
+      for (std::size_t b = a + 1; b < items.size(); ++b) {
+        bool const apart_in_time = items[a].last < items[b].first || items[b].last < items[a].first;
+        bool const apart_in_space =
+            items[a].offset + items[a].bytes <= items[b].offset || items[b].offset + items[b].bytes <= items[a].offset;
+        REQUIRE((apart_in_time || apart_in_space));
+      }
+    }
+    CHECK(session.plan().total() < session.plan().sum(unetdn::memory_kind::activations));
+    CHECK(device.scratch_bytes() >= session.scratch_bytes());
+  }
+}
+
+TEST_CASE("inference gives the bits of training's forward pass, though its buffers share their places") {
+  unetdn::unet_config config{3, 3, 8, 3};
+  SECTION("sigmoid") {}
+  SECTION("residual, which needs the input to the end") {
+    config.output = unetdn::unet_output::linear;
+    config.residual = true;
+  }
+  cpu device(2);
+  unetdn::unet<float, cpu> net(device, config);
+  net.initialise(device, 2);
+  auto const output = [&](session_mode mode) {
+    unetdn::unet_session<float, cpu> session(device, config, 1, 19, 33, mode);
+    fill(session.input(), "input");
+    session.forward(net);
+    return elements(session.output());
+  };
+  CHECK(output(session_mode::inference) == output(session_mode::training));
+}
+
+TEST_CASE("several threads denoise with one network") {
+  cpu device(1);
+  auto net = std::make_shared<unetdn::unet<float, cpu>>(device, unetdn::unet_config{3, 3, 8, 2});
+  net->initialise(device, 2);
+  unetdn::image const picture = noisy_picture(31, 22, 3);
+  unetdn::image const expected = unetdn::denoiser<>(net, cpu(1))(picture);
+  std::vector<unetdn::image> results(3);
+  std::vector<std::thread> threads;
+  for (auto& result : results) {
+    threads.emplace_back([&] { result = unetdn::denoiser<>(net, cpu(2))(picture); });
+  }
+  for (auto& thread : threads) thread.join();
+  for (auto const& result : results) CHECK(result.pixels == expected.pixels);
+}
+
+TEST_CASE("a denoiser takes pictures of any size and kind") {
+  cpu device(1);
+  auto color = std::make_shared<unetdn::unet<float, cpu>>(device, unetdn::unet_config{3, 3, 8, 3});
+  color->initialise(device, 2);
+  auto grey = std::make_shared<unetdn::unet<float, cpu>>(device, unetdn::unet_config{1, 1, 8, 3});
+  grey->initialise(device, 2);
+  for (auto const& net : {color, grey}) {
+    unetdn::denoiser<> denoise(net);
+    for (int channels = 1; channels <= 4; ++channels) {
+      for (auto [width, height] : {std::pair{1, 1}, {1, 9}, {7, 2}, {17, 8}}) {
+        unetdn::image const picture = noisy_picture(width, height, channels);
+        unetdn::image const result = denoise(picture);
+        REQUIRE(result.width == width);
+        REQUIRE(result.height == height);
+        REQUIRE(result.channels == channels);
+        for (float v : result.pixels) REQUIRE(std::isfinite(v));
+        if (!picture.has_alpha()) continue;
+        for (int y = 0; y < height; ++y) {
+          for (int x = 0; x < width; ++x) {
+            int const alpha = channels - 1;
+            REQUIRE(result.as_view().pixel(0, y, x)[alpha] == picture.as_view().pixel(0, y, x)[alpha]);
+          }
+        }
+      }
+    }
+    CHECK_THROWS_AS(denoise(noisy_picture(4, 4, 3), 25.f), unetdn::argument_error);  // takes no noise level
+  }
+}
+
+TEST_CASE("tiles give the bits of the whole picture") {
+  unetdn::unet_config config{1, 1, 8, 1};
+  SECTION("one level") {}
+  SECTION("two levels") { config.levels = 2; }
+  SECTION("three levels") { config.levels = 3; }
+  cpu device(2);
+  auto net = std::make_shared<unetdn::unet<float, cpu>>(device, config);
+  net->initialise(device, 4);
+  unetdn::image const picture = noisy_picture(301, 230, 1);
+  unetdn::image const whole = unetdn::denoiser<>(net)(picture);
+  unetdn::denoiser<> tiled(net);
+  tiled.limit_tile_side(4 * tiled.reach());
+  CHECK(tiled(picture).pixels == whole.pixels);
+}
+
+TEST_CASE("weights survive a file to the bit") {
+  temporary_folder const folder;
+  cpu device(1);
+  unetdn::unet_config config{3, 3, 8, 2};
+  config.output = unetdn::unet_output::linear;
+  unetdn::unet<float, cpu> net(device, config);
+  net.initialise(device, 6);
+  auto const path = folder.path / "weights.safetensors";
+  net.save(device, path, {{"note", "from a test"}});
+  auto const again = unetdn::unet<float, cpu>::load(device, path);
+  CHECK(again.config() == config);
+  CHECK(std::equal(net.weights(), net.weights() + net.parameters().size(), again.weights()));
+  CHECK(unetdn::safetensors_file(path).metadata("note") == "from a test");
+}
+
+TEST_CASE("weight files that do not fit are refused by name") {
+  temporary_folder const folder;
+  cpu device(1);
+  auto const path = folder.path / "weights.safetensors";
+  auto const refused = [&](std::string const& part) {
+    try {
+      unetdn::unet<float, cpu>::load(device, path);
+      FAIL("was accepted");
+    } catch (unetdn::file_error const& e) {
+      CAPTURE(e.what());
+      CHECK(std::string(e.what()).find(path.string()) == 0);
+      CHECK(std::string(e.what()).find(part) != std::string::npos);
+    }
+  };
+  unetdn::unet_config const config{1, 1, 8, 1};
+  unetdn::unet<float, cpu> const net(device, config);
+  auto const write = [&](std::map<std::string, std::string> const& changes, bool drop_last, bool extra,
+                         bool misshapen) {
+    unetdn::safetensors_writer file;
+    auto metadata = config.to_metadata();
+    for (auto const& [key, value] : changes) metadata[key] = value;
+    for (auto const& [key, value] : metadata) file.metadata(key, value);
+    int number = 0;
+    for (auto const& p : net.parameters()) {
+      if (++number == net.parameters().count() && drop_last) continue;
+      std::vector<float> const values(static_cast<std::size_t>(p.canonical_size()));
+      auto dimensions = p.dimensions();
+      if (misshapen && number == 1) dimensions = {static_cast<std::int64_t>(values.size())};
+      file.add(p.name, dimensions, std::span<float const>(values));
+    }
+    std::vector<float> const one(1);
+    if (extra) file.add("something.else", {1}, std::span<float const>(one));
+    file.write(path);
+  };
+  refused("");  // no such file
+  write({{"unetdn.network", "dncnn"}}, false, false, false);
+  refused("dncnn");
+  write({{"unetdn.base", "9999999999"}}, false, false, false);
+  refused("unetdn.base");
+  write({{"unetdn.base", "12"}}, false, false, false);
+  refused("multiple of 8");
+  write({{"unetdn.base", "16"}}, false, false, false);
+  refused("encoder.0.conv1.weight");
+  write({{"unetdn.output", "tanh"}}, false, false, false);
+  refused("tanh");
+  write({}, true, false, false);
+  refused("tensors");
+  write({}, false, true, false);
+  refused("tensors");
+  write({}, false, false, true);
+  refused("encoder.0.conv1.weight");
+  write({}, false, false, false);
+  CHECK_NOTHROW(unetdn::unet<float, cpu>::load(device, path));
+}

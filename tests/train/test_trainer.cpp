@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <unistd.h>
+#include <vector>
+
+#include <unetdn/generated.hpp>
+#include <unetdn/train.hpp>
+#include <unetdn/unet.hpp>
+
+#include "catch.hpp"
+
+namespace {
+
+using unetdn::cpu;
+using trainer = unetdn::trainer<float, cpu>;
+using training_run = unetdn::training_run<float, cpu>;
+
+unetdn::unet_config const network{3, 3, 8, 2};
+
+unetdn::training_options small_options() {
+  unetdn::training_options options;
+  options.noise = unetdn::parse_noise("gaussian:10..40");
+  options.patch = 32;
+  options.batch = 3;
+  options.seed = 7;
+  options.rate.warmup = 5;
+  options.rate.decay_begins = 5;
+  return options;
+}
+
+unetdn::training_set small_set(int generated = 4) {
+  unetdn::training_set pictures(3);
+  for (std::uint64_t i = 0; i < 3; ++i) pictures.add(unetdn::generate_picture(1, i, 48, 40));
+  pictures.generate([](std::uint64_t i) { return unetdn::generate_picture(2, i, 40, 33); }, generated);
+  return pictures;
+}
+
+std::vector<float> weights(trainer const& t) {
+  auto const count = static_cast<std::size_t>(t.network().parameters().size());
+  std::vector<float> all(t.network().weights(), t.network().weights() + count);
+  all.insert(all.end(), t.average()->weights(), t.average()->weights() + count);
+  return all;
+}
+
+struct temporary_folder {
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() / unetdn::text("unetdn_test_trainer_", ::getpid());
+  temporary_folder() { std::filesystem::remove_all(path); }
+  ~temporary_folder() { std::filesystem::remove_all(path); }
+};
+
+/// Weights and averages after training with this many threads.
+std::vector<float> trained(int threads, unetdn::training_options const& options, int steps) {
+  cpu device(threads);
+  unetdn::training_set pictures = small_set();
+  trainer t(device, network, options, pictures);
+  t.plan(steps, options.rate.warmup);
+  for (int i = 0; i < steps; ++i) t.step();
+  return weights(t);
+}
+
+}  // namespace
+
+TEST_CASE("training gives equal bits for any number of threads, and for two runs with one seed") {
+  auto const options = small_options();
+  auto const one = trained(1, options, 12);
+  CHECK(one == trained(1, options, 12));
+  CHECK(one == trained(2, options, 12));
+  CHECK(one == trained(3, options, 12));
+  auto other = options;
+  other.seed = 8;
+  CHECK(one != trained(1, other, 12));
+}
+
+TEST_CASE("training removes noise") {
+  cpu device(2);
+  unetdn::training_set pictures = small_set(12);
+  auto options = small_options();
+  options.noise = unetdn::parse_noise("gaussian:50");
+  options.averaging = 0.9;
+  trainer t(device, network, options, pictures);
+  t.plan(150, 5);
+  for (int i = 0; i < 150; ++i) t.step();
+  unetdn::denoiser<> denoise(t.average(), cpu(2));
+  unetdn::image const clean = unetdn::generate_picture(99, 0, 64, 64);
+  unetdn::image noisy = clean;
+  float const sigma = 50;
+  unetdn::add_gaussian_noise<cpu, float>(device, clean.as_view(), noisy.as_view(), std::span(&sigma, 1),
+                                         {5, 0, unetdn::random_stream::noise});
+  double const before = unetdn::psnr(clean.as_view(), noisy.as_view());
+  double const after = unetdn::psnr(clean.as_view(), denoise(noisy).as_view());
+  CAPTURE(before, after);
+  CHECK(after > before + 3);
+}
+
+TEST_CASE("a resumed run ends with the bits of an uninterrupted one") {
+  temporary_folder const folder;
+  std::filesystem::create_directories(folder.path);
+  auto const path = folder.path / "checkpoint.safetensors";
+  auto options = small_options();
+  SECTION("with averages") {}
+  SECTION("without") { options.averaging = 0; }
+  auto const whole = trained(2, options, 14);
+  {
+    cpu device(2);
+    unetdn::training_set pictures = small_set();
+    trainer first(device, network, options, pictures);
+    first.plan(14, options.rate.warmup);
+    for (int i = 0; i < 9; ++i) first.step();
+    first.save_checkpoint(path);
+  }
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer second(device, network, options, pictures);
+  second.load_checkpoint(path);
+  CHECK(second.steps_done() == 9);
+  CHECK(second.options().rate.steps == 14);
+  for (int i = 0; i < 5; ++i) second.step();
+  CHECK(weights(second) == whole);
+}
+
+TEST_CASE("a checkpoint of another run is refused, and changes nothing") {
+  temporary_folder const folder;
+  std::filesystem::create_directories(folder.path);
+  auto const path = folder.path / "checkpoint.safetensors";
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer first(device, network, small_options(), pictures);
+  first.step();
+  first.save_checkpoint(path);
+  auto const refused = [&](unetdn::unet_config const& config, unetdn::training_options const& options,
+                           std::string const& part) {
+    trainer second(device, config, options, pictures);
+    auto const before = weights(second);
+    try {
+      second.load_checkpoint(path);
+      FAIL("was accepted");
+    } catch (unetdn::file_error const& e) {
+      CAPTURE(e.what());
+      CHECK(std::string(e.what()).find(path.string()) == 0);
+      CHECK(std::string(e.what()).find(part) != std::string::npos);
+    }
+    CHECK(weights(second) == before);
+    CHECK(second.steps_done() == 0);
+  };
+  auto seed = small_options();
+  seed.seed = 1;
+  refused(network, seed, "unetdn.seed");
+  auto rate = small_options();
+  rate.rate.peak = 1e-3;
+  refused(network, rate, "unetdn.rate");
+  auto averaging = small_options();
+  averaging.averaging = 0;
+  refused(network, averaging, "unetdn.averaging");
+  refused({3, 3, 16, 2}, small_options(), "another network");
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 1);
+  refused(network, small_options(), "");
+}
+
+TEST_CASE("a run validates, keeps the best weights, and can be stopped and resumed") {
+  temporary_folder const folder;
+  auto const options = small_options();
+  std::vector<unetdn::image> const validation{unetdn::generate_picture(9, 0, 40, 32),
+                                              unetdn::generate_picture(9, 1, 32, 32)};
+  auto const run_with = [&](std::filesystem::path const& to, bool resume, std::int64_t stop_at, int* validations) {
+    cpu device(2);
+    unetdn::training_set pictures = small_set();
+    trainer t(device, network, options, pictures);
+    unetdn::run_options how;
+    how.folder = to;
+    how.steps = 20;
+    how.validations = 4;
+    how.resume = resume;
+    training_run run(t, how, validation);
+    double best = -std::numeric_limits<double>::infinity();
+    run.run([&](unetdn::run_progress const& p) {
+      if (p.psnr) {
+        ++*validations;
+        best = std::max(best, *p.psnr);
+      }
+      CHECK(p.steps == 20);
+      return p.last.step != stop_at;
+    });
+    CHECK(t.steps_done() == (stop_at ? stop_at : 20));
+    return std::pair{weights(t), best};
+  };
+  int whole_validations = 0, halves_validations = 0;
+  auto const [whole, best] = run_with(folder.path / "whole", false, 0, &whole_validations);
+  CHECK(whole_validations == 4);
+  run_with(folder.path / "halves", false, 11, &halves_validations);
+  CHECK(std::filesystem::exists(folder.path / "halves" / "checkpoint.safetensors"));
+  auto const [halves, best_of_rest] = run_with(folder.path / "halves", true, 0, &halves_validations);
+  CHECK(halves_validations == 4);
+  CHECK(halves == whole);
+  CHECK(std::filesystem::exists(folder.path / "halves" / "checkpoint.previous.safetensors"));
+  unetdn::safetensors_file const a(folder.path / "whole" / "best.safetensors");
+  unetdn::safetensors_file const b(folder.path / "halves" / "best.safetensors");
+  CHECK(a.metadata("unetdn.validation_psnr") == unetdn::text(best));
+  CHECK(a.metadata() == b.metadata());
+  for (auto const& name : a.names()) CHECK(a.floats(name) == b.floats(name));
+  CHECK(unetdn::denoiser<>(folder.path / "whole" / "best.safetensors")(validation[0]).width == 40);
+}
+
+TEST_CASE("minutes become a number of steps that a resumed run keeps") {
+  temporary_folder const folder;
+  auto const options = small_options();
+  unetdn::run_options how;
+  how.folder = folder.path;
+  how.minutes = 0.01;
+  how.validations = 2;
+  std::int64_t planned = 0;
+  {
+    cpu device(1);
+    unetdn::training_set pictures = small_set();
+    trainer t(device, network, options, pictures);
+    training_run run(t, how, {});
+    run.run([&](unetdn::run_progress const& p) {
+      planned = p.steps;
+      return planned == 0;  // stop as soon as the number is known
+    });
+    REQUIRE(planned > t.steps_done() - 1);
+  }
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer t(device, network, options, pictures);
+  how.resume = true;
+  training_run run(t, how, {});
+  run.run([](unetdn::run_progress const&) { return true; });
+  CHECK(t.steps_done() == planned);
+}
+
+TEST_CASE("a run that cannot be is refused") {
+  temporary_folder const folder;
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer t(device, network, small_options(), pictures);
+  unetdn::run_options how;
+  how.folder = folder.path;
+  CHECK_THROWS_AS(training_run(t, how, {}), unetdn::argument_error);  // neither steps nor minutes
+  how.steps = 5;
+  how.minutes = 1;
+  CHECK_THROWS_AS(training_run(t, how, {}), unetdn::argument_error);  // both
+  how.minutes = 0;
+  how.resume = true;
+  CHECK_THROWS_AS(training_run(t, how, {}), unetdn::file_error);  // nothing to resume from
+  how.resume = false;
+  std::ofstream(folder.path / "file") << "x";
+  how.folder = folder.path / "file";
+  CHECK_THROWS_AS(training_run(t, how, {}), unetdn::file_error);  // not a folder
+
+  unetdn::training_set none(3);
+  trainer empty(device, network, small_options(), none);
+  CHECK_THROWS_AS(empty.step(), unetdn::argument_error);
+}
+
+TEST_CASE("training that diverges stops before it ruins the weights") {
+  temporary_folder const folder;
+  std::filesystem::create_directories(folder.path);
+  auto const path = folder.path / "checkpoint.safetensors";
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  unetdn::unet_config linear{3, 3, 8, 2};
+  linear.output = unetdn::unet_output::linear;
+  trainer t(device, linear, small_options(), pictures);
+  t.save_checkpoint(path);
+  {  // the same checkpoint with weights so large that the first forward pass overflows
+    unetdn::safetensors_file const from(path);
+    unetdn::safetensors_writer to;
+    for (auto const& [key, value] : from.metadata()) to.metadata(key, value);
+    for (auto const& name : from.names()) {
+      std::vector<float> values = from.floats(name);
+      for (float& v : values) v *= 1e12f;
+      to.add(name, from.info(name).shape, std::span<float const>(values));
+    }
+    to.write(path);
+  }
+  t.load_checkpoint(path);
+  auto const before = weights(t);
+  CHECK_THROWS_WITH(t.step(), contains("diverged at step 1"));
+  CHECK(t.steps_done() == 0);
+  CHECK(weights(t) == before);
+}
+
+TEST_CASE("options that make no sense are refused") {
+  auto const refused = [](auto change) {
+    auto options = small_options();
+    change(options);
+    CHECK_THROWS_AS(options.validate(), unetdn::argument_error);
+  };
+  refused([](auto& o) { o.patch = 0; });
+  refused([](auto& o) { o.batch = 0; });
+  refused([](auto& o) { o.rate.peak = 0; });
+  refused([](auto& o) { o.rate.peak = std::numeric_limits<double>::quiet_NaN(); });
+  refused([](auto& o) { o.clip = -1; });
+  refused([](auto& o) { o.averaging = 1; });
+}
