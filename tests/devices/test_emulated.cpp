@@ -146,6 +146,7 @@ TEST_CASE("warp and block sums reach every thread") {
   }
 }
 
+#if !defined(UNETDN_TSAN)  // which rightly reports the races of kernels with mistakes
 TEST_CASE("a missing barrier or wait makes wrong results") {
   CHECK(shows<mistake::missing_sync>());
   CHECK(shows<mistake::missing_sync_warp>());
@@ -172,6 +173,8 @@ TEST_CASE("barriers that not all threads reach, or not at one site, are refused"
   CHECK(contains(refusal<mistake::sync_warps_at_two_sites>(), "sync_warp"));
   CHECK(contains(refusal<mistake::mixed_lanes>(), "shuffle_xor"));
 }
+
+#endif
 
 TEST_CASE("a refusal names the kernel and the block, and the device works afterwards") {
   float x[64 * 4 * 3] = {}, y[64 * 3];

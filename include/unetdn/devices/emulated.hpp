@@ -109,7 +109,7 @@ class block_machine {
     shared_bytes_ = shared_bytes;
   }
 
-  /// Runs one block: every thread calls entry(&jobs[thread]), which must end in finish_thread().
+  /// Runs one block: every thread calls entry(&jobs[thread]), which ends in finish_thread().
   template <class Job> void run_block(void (*entry)(void*), std::vector<Job>& jobs, extent3 index, thread_order order) {
     index_ = index;
     failure_ = nullptr;
@@ -134,11 +134,15 @@ class block_machine {
     for (int t = 0; t < count_; ++t) observe(&threads_[std::size_t(t)].stack);
   }
 
-  /// Called by a thread as its last act.
-  void finish_thread(int t, std::exception_ptr failure) {
+  /// Called by a thread whose body has thrown. The first failure ends the block.
+  void fail(std::exception_ptr failure) {
+    unseen machinery;
+    if (!cancelled_ && !failure_) failure_ = std::move(failure);
+  }
+  /// Called by a thread as its last act. Nothing that needs a destructor may be left on its stack: it never returns.
+  void finish_thread(int t) {
     {
       unseen machinery;
-      if (failure && !cancelled_ && !failure_) failure_ = failure;
       threads_[std::size_t(t)].at = state::done;
     }
     threads_[std::size_t(t)].stack.finish();
@@ -241,7 +245,10 @@ class block_machine {
       any = true;
       t.begun = true;
       t.stack.resume();
-      if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+      if (failure_) {
+        observe(&t.stack);
+        std::rethrow_exception(std::exchange(failure_, nullptr));
+      }
     }
     return any;
   }
@@ -269,6 +276,7 @@ class block_machine {
     for (int t = 0; t < count_; ++t) {
       thread_state& me = threads_[std::size_t(t)];
       if (me.begun && me.at != state::done) me.stack.resume();
+      observe(&me.stack);
     }
   }
 
@@ -583,19 +591,18 @@ class emulated::block {
 
 template <class K> void emulated::entry(void* argument) {
   auto const& j = *static_cast<job<K>*>(argument);
-  std::exception_ptr failure;
   try {
     block b{*j.machine, j.thread, j.index, j.blocks};
     (*j.k)(b, *reinterpret_cast<typename K::shared*>(j.machine->shared()));
     if (!j.machine->thread(j.thread).copies.empty()) throw kernel_fault("ends with a copy_async never waited for");
   } catch (detail::block_cancelled const&) {
   } catch (kernel_fault const& fault) {
-    failure =
-        std::make_exception_ptr(kernel_fault(text(j.machine->where(), ", thread ", j.thread, ": ", fault.what())));
+    j.machine->fail(
+        std::make_exception_ptr(kernel_fault(text(j.machine->where(), ", thread ", j.thread, ": ", fault.what()))));
   } catch (...) {
-    failure = std::current_exception();
+    j.machine->fail(std::current_exception());
   }
-  j.machine->finish_thread(j.thread, std::move(failure));
+  j.machine->finish_thread(j.thread);
 }
 
 template <class K> void emulated::run(extent3 blocks, K const& k) {
