@@ -2,8 +2,8 @@
 #pragma once
 #include <unetdn/core/mma.hpp>
 
-// Small kernels that say each word of the vocabulary, rightly and wrongly. Run by test_emulated.cpp, by
-// seam/test_ignored_sites.cpp and, compiled by nvcc, by a GPU.
+// Small kernels that say each word of the vocabulary, rightly and wrongly. Run by test_emulated.cpp and by
+// seam/test_ignored_sites.cpp.
 
 namespace unetdn::test {
 
