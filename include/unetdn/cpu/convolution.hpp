@@ -54,12 +54,13 @@ template <class T> struct scratch_plan {
   static std::size_t padded(std::size_t elements) { return round_up(elements, cpu::alignment / sizeof(T)); }
 };
 
+// Jobs of the first kind are cut for a number of workers, which changes no result; sums are cut alike for any number.
 // ---- jobs -----------------------------------------------------------------------------------------------------------
 
 /// y = epilogue(x * w).
 template <class T>
-correlation<T> forward_job(kernel_geometry geometry, packed_weights weights, view<T const> x, T const* w, T const* bias,
-                           bool relu, view<T> y) {
+correlation<T> forward_job(int workers, kernel_geometry geometry, packed_weights weights, view<T const> x, T const* w,
+                           T const* bias, bool relu, view<T> y) {
   correlation<T> job;
   job.x = x;
   job.stride = geometry.stride;
@@ -69,15 +70,15 @@ correlation<T> forward_job(kernel_geometry geometry, packed_weights weights, vie
   job.relu = relu;
   job.begin_phase(y, {});
   for (int t = 0; t < geometry.taps(); ++t) job.add_tap(geometry.displacement(t), t);
-  job.plan();
+  job.plan(workers);
   return job;
 }
 
 /// dx with stride s has s x s phases of positions. Position i of phase a is row s i + a; output row o and tap row r
 /// meet it where s o + r - padding = s i + a. `w` are the transposed weights.
 template <class T>
-correlation<T> backward_data_job(kernel_geometry geometry, packed_weights transposed, view<T const> dy, T const* w,
-                                 view<T> dx, view<T const> mask) {
+correlation<T> backward_data_job(int workers, kernel_geometry geometry, packed_weights transposed, view<T const> dy,
+                                 T const* w, view<T> dx, view<T const> mask) {
   correlation<T> job;
   job.x = dy;
   job.w = w;
@@ -91,13 +92,14 @@ correlation<T> backward_data_job(kernel_geometry geometry, packed_weights transp
         if ((a - d.y) % s == 0 && (b - d.x) % s == 0) job.add_tap({(a - d.y) / s, (b - d.x) / s}, t);
       }
     }
-  job.plan();
+  job.plan(workers);
   return job;
 }
 
 /// A 2x2 transposed convolution with stride 2 is four phases of one tap.
 template <class T>
-correlation<T> transpose_forward_job(packed_weights weights, view<T const> x, T const* w, T const* bias, view<T> y) {
+correlation<T> transpose_forward_job(int workers, packed_weights weights, view<T const> x, T const* w, T const* bias,
+                                     view<T> y) {
   correlation<T> job;
   job.x = x;
   job.w = w;
@@ -107,14 +109,14 @@ correlation<T> transpose_forward_job(packed_weights weights, view<T const> x, T 
     job.begin_phase(y.phase(t / 2, t % 2, 2), {});
     job.add_tap({0, 0}, t);
   }
-  job.plan();
+  job.plan(workers);
   return job;
 }
 
 /// Its data gradient is a convolution with stride 2. `w` are the transposed weights.
 template <class T>
-correlation<T> transpose_backward_data_job(packed_weights transposed, view<T const> dy, T const* w, view<T> dx,
-                                           view<T const> mask) {
+correlation<T> transpose_backward_data_job(int workers, packed_weights transposed, view<T const> dy, T const* w,
+                                           view<T> dx, view<T const> mask) {
   correlation<T> job;
   job.x = dy;
   job.stride = 2;
@@ -122,7 +124,7 @@ correlation<T> transpose_backward_data_job(packed_weights transposed, view<T con
   job.weights = transposed;
   job.begin_phase(dx, mask);
   for (int t = 0; t < 4; ++t) job.add_tap({t / 2, t % 2}, t);
-  job.plan();
+  job.plan(workers);
   return job;
 }
 

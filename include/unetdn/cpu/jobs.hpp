@@ -133,11 +133,11 @@ template <class T> struct correlation {
     ++phase_list[phases - 1].taps;
   }
 
-  /// Cuts the work into units; every output is computed alike however it is cut.
-  void plan() {
-    constexpr int block_cols = 128;    // benchmarks/kernels.cpp: 64 to 128 columns and 256 positions are within 2 %
-    constexpr int block_pixels = 256;  // of the best from 16 to 512 channels
-    constexpr int wanted_units = 32;   // enough to keep a dozen threads busy to the end
+  /// Cuts the work into units for so many workers; every output is computed alike however it is cut.
+  void plan(int workers) {
+    constexpr int block_cols = 128;        // benchmarks/kernels.cpp: 64 to 128 columns and 256 positions are within 2 %
+    constexpr int block_pixels = 256;      // of the best from 16 to 512 channels
+    int const wanted_units = 4 * workers;  // so that none waits long for the last
     extent2 touched;
     for (int t = 0; t < taps; ++t) touched.add(tap_list[t].x);
     int h = 0, w_ = 0;

@@ -122,8 +122,8 @@ void conv2d_forward(Device& dev, conv2d_shape s, std::type_identity_t<view<T con
                     std::type_identity_t<T const*> bias, std::type_identity_t<view<T>> y, conv2d_epilogue ep = {}) {
   static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
   detail::check_extents("conv2d_forward", "y", y, conv2d_output_shape(s, detail::extents(x)));
-  cpu_bodies::run_forward(dev,
-                          cpu_bodies::forward_job<T>(detail::geometry(s), detail::packed(s), x, w, bias, ep.relu, y));
+  cpu_bodies::run_forward(
+      dev, cpu_bodies::forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), x, w, bias, ep.relu, y));
 }
 
 /// dx = conv^T(dy), zero where mask <= 0:
@@ -137,9 +137,10 @@ void conv2d_backward_data(Device& dev, conv2d_shape s, std::type_identity_t<view
   static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
   detail::check_extents("conv2d_backward_data", "dy", dy, conv2d_output_shape(s, detail::extents(dx)));
   detail::check_mask<T>("conv2d_backward_data", mask, dx);
-  cpu_bodies::run_backward_data(
-      dev, cpu_bodies::backward_data_job<T>(detail::geometry(s), detail::packed_transposed(s), dy, w, dx, mask),
-      detail::packed(s));
+  cpu_bodies::run_backward_data(dev,
+                                cpu_bodies::backward_data_job<T>(dev.threads(), detail::geometry(s),
+                                                                 detail::packed_transposed(s), dy, w, dx, mask),
+                                detail::packed(s));
 }
 
 /// dw[k][c][r][q] = sum over n, i, j of x[n][stride i + r - pad][stride j + q - pad][c] dy[n][i][j][k], and
@@ -163,11 +164,12 @@ std::size_t conv2d_scratch_bytes(Device const& dev, conv2d_shape s, unetdn::shap
   using namespace cpu_bodies;
   unetdn::shape const y = conv2d_output_shape(s, x);
   view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};
-  auto const forward = forward_job<T>(detail::geometry(s), detail::packed(s), vx, nullptr, nullptr, false, vy);
+  auto const forward =
+      forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), vx, nullptr, nullptr, false, vy);
   std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
   if (!training) return bytes;
   auto const transposed = detail::packed_transposed(s);
-  auto const data = backward_data_job<T>(detail::geometry(s), transposed, vy, nullptr, vx, {});
+  auto const data = backward_data_job<T>(dev.threads(), detail::geometry(s), transposed, vy, nullptr, vx, {});
   auto const weights = backward_weights_job<T>(detail::geometry(s), detail::packed(s), vx, vy, nullptr, nullptr, false);
   return std::max({bytes, plan_of(data, dev.threads(), transposed_elements(transposed)).bytes(),
                    plan_of(weights, dev.threads()).bytes()});

@@ -97,7 +97,7 @@ void conv_transpose2d_forward(Device& dev, conv_transpose2d_shape s, std::type_i
   static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
   detail::check_extents("conv_transpose2d_forward", "y", y, conv_transpose2d_output_shape(s, detail::extents(x)));
   if (y.size() == 0) return;
-  cpu_bodies::run_forward(dev, cpu_bodies::transpose_forward_job<T>(detail::packed(s), x, w, bias, y));
+  cpu_bodies::run_forward(dev, cpu_bodies::transpose_forward_job<T>(dev.threads(), detail::packed(s), x, w, bias, y));
 }
 
 /// dx[n][i][j][c] = sum over k, r, q of dy[n][2i+r][2j+q][k] w[c][k][r][q], zero where mask <= 0; overwriting
@@ -112,7 +112,7 @@ void conv_transpose2d_backward_data(Device& dev, conv_transpose2d_shape s, std::
                         conv_transpose2d_output_shape(s, detail::extents(dx)));
   detail::check_mask<T>("conv_transpose2d_backward_data", mask, dx);
   cpu_bodies::run_backward_data(
-      dev, cpu_bodies::transpose_backward_data_job<T>(detail::packed_transposed(s), dy, w, dx, mask),
+      dev, cpu_bodies::transpose_backward_data_job<T>(dev.threads(), detail::packed_transposed(s), dy, w, dx, mask),
       detail::packed(s));
 }
 
@@ -138,11 +138,11 @@ std::size_t conv_transpose2d_scratch_bytes(Device const& dev, conv_transpose2d_s
   using namespace cpu_bodies;
   unetdn::shape const y = conv_transpose2d_output_shape(s, x);
   view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};
-  auto const forward = transpose_forward_job<T>(detail::packed(s), vx, nullptr, nullptr, vy);
+  auto const forward = transpose_forward_job<T>(dev.threads(), detail::packed(s), vx, nullptr, nullptr, vy);
   std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
   if (!training) return bytes;
   auto const transposed = detail::packed_transposed(s);
-  auto const data = transpose_backward_data_job<T>(transposed, vy, nullptr, vx, {});
+  auto const data = transpose_backward_data_job<T>(dev.threads(), transposed, vy, nullptr, vx, {});
   auto const weights = transpose_backward_weights_job<T>(detail::packed(s), vx, vy, nullptr, nullptr, false);
   return std::max({bytes, plan_of(data, dev.threads(), transposed_elements(transposed)).bytes(),
                    plan_of(weights, dev.threads()).bytes()});

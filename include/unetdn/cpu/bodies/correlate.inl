@@ -105,26 +105,40 @@ inline void multiply_block(correlation<T> const& job, tap_index const* taps, int
   }
 }
 
-/// Bias, ReLU, mask, and the way out to the window.
+/// Bias, ReLU, mask, and the way out to the window, for one row of positions and one vector of outputs. `Whole`: all
+/// lanes exist.
+template <class T, bool Whole>
+inline void store_row(correlation<T> const& job, int cols, T const* sums, std::ptrdiff_t sums_pixel, vec<T> bias, T* y,
+                      std::ptrdiff_t y_pixel, T const* mask, std::ptrdiff_t mask_pixel, int count) {
+  for (int c = 0; c < cols; ++c, sums += sums_pixel, y += y_pixel) {
+    vec<T> v = load(sums) + bias;
+    if (job.relu) v = v < T(0) ? vec<T>{} : v;  // this way round a NaN stays visible
+    if (mask) {
+      vec<T> const m = Whole ? load(mask) : load_part(mask, count);
+      v = m > T(0) ? v : vec<T>{};
+      mask += mask_pixel;
+    }
+    if constexpr (Whole)
+      store(y, v);
+    else
+      store_part(y, v, count);
+  }
+}
+
 template <class T>
 inline void store_block(correlation<T> const& job, typename correlation<T>::phase const& phase, int image, int row,
                         int col, output_block const& out, int vectors, T const* sums) {
-  for (int v = 0; v < vectors; ++v) {
-    int const k = out.first + v * lanes<T>;
-    int const count = std::min(lanes<T>, out.first + out.count - k);
-    if (count <= 0) return;
-    vec<T> const bias = job.bias ? load_part(job.bias + k, count) : vec<T>{};
-    for (int r = 0; r < out.rows; ++r)
-      for (int c = 0; c < out.cols; ++c) {
-        vec<T> y = load(sums + ((std::ptrdiff_t(r) * out.cols + c) * vectors + v) * lanes<T>) + bias;
-        if (job.relu) y = y < T(0) ? vec<T>{} : y;  // this way round a NaN stays visible
-        if (phase.mask) {
-          vec<T> const mask = load_part(phase.mask.pixel(image, row + r, col + c) + k, count);
-          y = mask > T(0) ? y : vec<T>{};
-        }
-        store_part(phase.y.pixel(image, row + r, col + c) + k, y, count);
-      }
-  }
+  for (int r = 0; r < out.rows; ++r)
+    for (int v = 0; v < vectors; ++v) {
+      int const k = out.first + v * lanes<T>;
+      int const count = std::min(lanes<T>, out.first + out.count - k);
+      if (count <= 0) break;
+      auto const body = count == lanes<T> ? store_row<T, true> : store_row<T, false>;
+      body(job, out.cols, sums + (std::ptrdiff_t(r) * out.cols * vectors + v) * lanes<T>, vectors * lanes<T>,
+           job.bias ? load_part(job.bias + k, count) : vec<T>{}, phase.y.pixel(image, row + r, col) + k,
+           phase.y.pixel_stride, phase.mask ? phase.mask.pixel(image, row + r, col) + k : nullptr,
+           phase.mask.pixel_stride, count);
+    }
 }
 
 template <class T, int Vectors>
@@ -177,21 +191,32 @@ template <class T> void correlate(correlation<T> const& job, int unit, T* scratc
       correlate_panel(job, job.phase_list[p], image, row, col, panel, packed, sums);
 }
 
-/// The same weights with input and output channels exchanged, lanes x lanes at a time.
+/// The same weights with input and output channels exchanged, lanes x lanes at a time, in an order that reads and
+/// writes whole cache lines while they are near.
 template <class T> void transpose_weights(weight_transpose<T> const& job, int panel) {
   packed_weights const from = job.from_layout, to = job.to_layout();
-  int const width = to.width(panel);
-  for (int k0 = 0; k0 < to.channels; k0 += lanes<T>)  // `from`'s outputs
-    for (int c0 = 0; c0 < width; c0 += lanes<T>)      // `from`'s channels
-      for (int t = 0; t < to.taps; ++t) {
-        vec<T> rows[lanes<T>];
-        for (int i = 0; i < lanes<T>; ++i) {
-          int const c = panel * panel_outputs + c0 + i;
-          rows[i] = c < from.channels ? load(job.from + from.index(c, t, k0)) : vec<T>{};
+  int const taps = to.taps;
+  int const to_width = to.width(panel);
+  for (int from_panel = 0; from_panel < from.panels(); ++from_panel) {
+    int const from_width = from.width(from_panel);
+    int const first_k = from_panel * panel_outputs;
+    for (int c0 = 0; c0 < to_width; c0 += lanes<T>) {
+      int const first_c = panel * panel_outputs + c0;
+      int const channels = std::min(lanes<T>, from.channels - first_c);
+      T const* const source = job.from + from.panel_begin(from_panel) + std::ptrdiff_t(first_c) * taps * from_width;
+      T* const target = job.to + to.panel_begin(panel) + std::ptrdiff_t(first_k) * taps * to_width + c0;
+      for (int t = 0; t < taps; ++t)
+        for (int k0 = 0; k0 < from_width; k0 += lanes<T>) {
+          vec<T> rows[lanes<T>];
+          UNETDN_UNROLL_TILE
+          for (int i = 0; i < lanes<T>; ++i)
+            rows[i] = i < channels ? load(source + (std::ptrdiff_t(i) * taps + t) * from_width + k0) : vec<T>{};
+          transpose<T>(rows);
+          int const outputs = std::min(lanes<T>, to.channels - first_k - k0);
+          UNETDN_UNROLL_TILE
+          for (int i = 0; i < lanes<T>; ++i)
+            if (i < outputs) store(target + (std::ptrdiff_t(k0 + i) * taps + t) * to_width, rows[i]);
         }
-        transpose<T>(rows);
-        int const count = std::min(lanes<T>, to.channels - k0);
-        for (int i = 0; i < count; ++i)
-          store(job.to + to.panel_begin(panel) + (std::ptrdiff_t(k0 + i) * to.taps + t) * width + c0, rows[i]);
-      }
+    }
+  }
 }
