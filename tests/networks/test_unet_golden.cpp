@@ -59,12 +59,10 @@ TEMPLATE_TEST_CASE("the U-Net computes what PyTorch computes", "", float, double
 
   unetdn::cpu device(2);
   unetdn::unet<T, unetdn::cpu> net(device, config);
-  std::vector<T> flat(static_cast<std::size_t>(net.parameters().size()));
   for (auto const& p : net.parameters()) {
     std::vector<float> const values = ::golden::weights(p.name, p.dimensions());
-    unetdn::pack<unetdn::cpu>(p, std::span<float const>(values), std::span<T>(flat));
+    unetdn::upload(device, p, std::span<float const>(values), net.weights());
   }
-  device.upload(net.weights(), flat.data(), flat.size() * sizeof(T));
 
   unetdn::unet_session<T, unetdn::cpu> session(device, config, n, h, w, unetdn::session_mode::training);
   fill(session.input(), ::golden::batch("input", n, h, w, config.in_channels));
@@ -78,12 +76,11 @@ TEMPLATE_TEST_CASE("the U-Net computes what PyTorch computes", "", float, double
                                                    session.output_gradient());
   CHECK(loss == Approx(golden.values<double>("loss")[0]).epsilon(1e-6));
 
-  std::vector<T> gradients(flat.size());
+  std::vector<T> gradients(static_cast<std::size_t>(net.parameters().size()));
   session.backward(net, gradients.data());
   for (auto const& p : net.parameters()) {
     CAPTURE(p.name);
-    std::vector<T> values(static_cast<std::size_t>(p.canonical_size()));
-    unetdn::unpack<unetdn::cpu>(p, std::span<T const>(gradients), std::span<T>(values));
+    std::vector<T> const values = unetdn::download<T>(device, p, gradients.data());
     CHECK(relative_error(values, golden.floats("gradient." + p.name)) < 1e-5);  // the bar is 1e-4
   }
 }

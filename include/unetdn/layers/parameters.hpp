@@ -92,34 +92,57 @@ template <class Device> class parameter_list {
   std::int64_t size_ = 0;
 };
 
-/// Writes a parameter's canonical form into its place in a flat array on the host.
+namespace detail {
+template <class T> void check_sizes(parameter const& p, std::size_t canonical, std::span<T> slice) {
+  check(static_cast<std::int64_t>(canonical) == p.canonical_size(), "parameter ", p.name, " has ", p.canonical_size(),
+        " elements, not ", canonical);
+  check(static_cast<std::int64_t>(slice.size()) == p.size, "parameter ", p.name, " occupies ", p.size,
+        " elements, not ", slice.size());
+}
+}  // namespace detail
+
+/// Converts a parameter's canonical form into the device's layout, both on the host; `slice` has p.size elements.
 template <class Device, class T, class U>
-void pack(parameter const& p, std::span<U const> canonical, std::span<T> flat) {
-  check(static_cast<std::int64_t>(canonical.size()) == p.canonical_size(), "parameter ", p.name, " has ",
-        p.canonical_size(), " elements, not ", canonical.size());
-  std::span<T> const to = flat.subspan(static_cast<std::size_t>(p.offset), static_cast<std::size_t>(p.size));
+void pack(parameter const& p, std::span<U const> canonical, std::span<T> slice) {
+  detail::check_sizes(p, canonical.size(), slice);
   if (auto const* c = std::get_if<conv2d_shape>(&p.kind)) {
-    conv2d_pack_weights<Device>(*c, canonical, to);
+    conv2d_pack_weights<Device>(*c, canonical, slice);
   } else if (auto const* t = std::get_if<conv_transpose2d_shape>(&p.kind)) {
-    conv_transpose2d_pack_weights<Device>(*t, canonical, to);
+    conv_transpose2d_pack_weights<Device>(*t, canonical, slice);
   } else {
-    for (std::size_t i = 0; i < to.size(); ++i) to[i] = T(canonical[i]);
+    for (std::size_t i = 0; i < slice.size(); ++i) slice[i] = T(canonical[i]);
   }
 }
 
-/// Reads a parameter's canonical form from its place in a flat array on the host.
+/// Converts a parameter from the device's layout into its canonical form, both on the host; `slice` has p.size
+/// elements.
 template <class Device, class T, class U>
-void unpack(parameter const& p, std::span<T const> flat, std::span<U> canonical) {
-  check(static_cast<std::int64_t>(canonical.size()) == p.canonical_size(), "parameter ", p.name, " has ",
-        p.canonical_size(), " elements, not ", canonical.size());
-  std::span<T const> const from = flat.subspan(static_cast<std::size_t>(p.offset), static_cast<std::size_t>(p.size));
+void unpack(parameter const& p, std::span<T const> slice, std::span<U> canonical) {
+  detail::check_sizes(p, canonical.size(), slice);
   if (auto const* c = std::get_if<conv2d_shape>(&p.kind)) {
-    conv2d_unpack_weights<Device>(*c, from, canonical);
+    conv2d_unpack_weights<Device>(*c, slice, canonical);
   } else if (auto const* t = std::get_if<conv_transpose2d_shape>(&p.kind)) {
-    conv_transpose2d_unpack_weights<Device>(*t, from, canonical);
+    conv_transpose2d_unpack_weights<Device>(*t, slice, canonical);
   } else {
-    for (std::size_t i = 0; i < from.size(); ++i) canonical[i] = U(from[i]);
+    for (std::size_t i = 0; i < slice.size(); ++i) canonical[i] = U(slice[i]);
   }
+}
+
+/// Puts a parameter, in canonical form, into its place in a flat array on the device.
+template <class Device, class T, class U>
+void upload(Device& dev, parameter const& p, std::span<U const> canonical, T* flat) {
+  std::vector<T> slice(static_cast<std::size_t>(p.size));
+  pack<Device>(p, canonical, std::span<T>(slice));
+  dev.upload(flat + p.offset, slice.data(), slice.size() * sizeof(T));
+}
+
+/// A parameter, in canonical form, from its place in a flat array on the device.
+template <class U, class Device, class T> std::vector<U> download(Device& dev, parameter const& p, T const* flat) {
+  std::vector<T> slice(static_cast<std::size_t>(p.size));
+  dev.download(slice.data(), flat + p.offset, slice.size() * sizeof(T));
+  std::vector<U> canonical(static_cast<std::size_t>(p.canonical_size()));
+  unpack<Device>(p, std::span<T const>(slice), std::span<U>(canonical));
+  return canonical;
 }
 
 }  // namespace unetdn

@@ -129,9 +129,7 @@ template <class T, class Device> class trainer {
     file.metadata("unetdn.steps", text(options_.rate.steps));
     file.metadata("unetdn.decay_begins", text(options_.rate.decay_begins));
     for (auto const& [prefix, data] : state(*this)) {
-      std::vector<T> flat(elements());
-      device_->download(flat.data(), data, elements() * sizeof(T));
-      write_parameters<Device, T>(network_->parameters(), flat, file, prefix);
+      write_parameters(*device_, network_->parameters(), data, file, prefix);
     }
     file.write(path);
   }
@@ -153,14 +151,9 @@ template <class T, class Device> class trainer {
     std::int64_t const step = number(file, "unetdn.step");
     std::int64_t const steps = number(file, "unetdn.steps");
     std::int64_t const decay_begins = number(file, "unetdn.decay_begins");
-    std::vector<std::vector<T>> loaded;
+    for (auto const& [prefix, data] : state(*this)) check_parameters(network_->parameters(), file, prefix);
     for (auto const& [prefix, data] : state(*this)) {
-      loaded.push_back(read_parameters<Device, T>(network_->parameters(), file, prefix));
-    }
-    std::size_t i = 0;
-    for (auto const& [prefix, data] : state(*this)) {
-      device_->upload(data, loaded[i].data(), elements() * sizeof(T));
-      ++i;
+      read_parameters(*device_, network_->parameters(), file, prefix, data);
     }
     steps_done_ = step;
     plan(steps, decay_begins);
