@@ -47,8 +47,9 @@ void adamw_step(Device& dev, adamw_options const& options, adamw_arrays<T> a, st
   T const b1 = T(options.beta1);
   T const b2 = T(options.beta2);
   T const scale = T(gradient_scale);
-  T const step_size = T(rate / (1 - std::pow(options.beta1, n)));
-  T const v_scale = T(1 / std::sqrt(1 - std::pow(options.beta2, n)));
+  // From the decays as T holds them, or 0.999 in float would cost the first steps 2e-5 of their length.
+  T const step_size = T(rate / (1 - std::pow(double(b1), n)));
+  T const v_scale = T(1 / std::sqrt(1 - std::pow(double(b2), n)));
   T const epsilon = T(options.epsilon);
   T const keep = T(1 - rate * options.weight_decay);
   T const decay = T(average_decay);
