@@ -21,7 +21,8 @@
 #endif
 
 // Registers: 16 of 16 bytes in the portable bodies, 16 of 32 bytes with AVX2, 32 of 64 bytes with AVX-512. A tile
-// needs two for each pixel, two for weights, one for the pixel's value.
+// needs two for each pixel, two for weights, one for the pixel's value. Eight pixels already hide AVX-512's latency;
+// more would cost every user's compiler more than it gains.
 namespace unetdn::cpu_bodies::portable {
 #define UNETDN_VECTOR_BYTES 16
 #define UNETDN_TILE_PIXELS 4
@@ -55,7 +56,7 @@ namespace unetdn::cpu_bodies::avx2 {
   #endif
 namespace unetdn::cpu_bodies::avx512 {
   #define UNETDN_VECTOR_BYTES 64
-  #define UNETDN_TILE_PIXELS 12
+  #define UNETDN_TILE_PIXELS 8
   #include <unetdn/cpu/bodies/all.inl>
   #undef UNETDN_VECTOR_BYTES
   #undef UNETDN_TILE_PIXELS

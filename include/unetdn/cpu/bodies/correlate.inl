@@ -30,16 +30,18 @@ template <class T, int Pixels, int Vectors>
 inline void multiply_tile(tile_terms<T> const& terms, T const* x, T* sums, bool add) {
   vec<T> acc[Pixels][Vectors];
   UNETDN_UNROLL_TILE
-  for (int p = 0; p < Pixels; ++p) UNETDN_UNROLL_TILE
-  for (int v = 0; v < Vectors; ++v) acc[p][v] = add ? load(sums + (p * Vectors + v) * lanes<T>) : vec<T>{};
+  for (int p = 0; p < Pixels; ++p) {
+    UNETDN_UNROLL_TILE
+    for (int v = 0; v < Vectors; ++v) acc[p][v] = add ? load(sums + (p * Vectors + v) * lanes<T>) : vec<T>{};
+  }
 
   T const* w = terms.w;
   for (int group = 0; group < terms.channels; group += group_channels, x += terms.x_group) {
     int const channels = std::min(group_channels, terms.channels - group);
-    for (int c = 0; c < channels; ++c, w += terms.w_channel)
-      for (tap_index const *t = terms.taps, *end = t + terms.tap_count; t != end; ++t) {
-        T const* const w_tap = w + t->w;
-        T const* const x_tap = x + t->x + c;
+    for (tap_index const *t = terms.taps, *end = t + terms.tap_count; t != end; ++t) {
+      T const* w_tap = w + t->w;
+      T const* x_tap = x + t->x;
+      for (int c = 0; c < channels; ++c, w_tap += terms.w_channel, ++x_tap) {
         vec<T> r_w[Vectors];
         UNETDN_UNROLL_TILE
         for (int v = 0; v < Vectors; ++v) r_w[v] = load(w_tap + v * lanes<T>);
@@ -50,11 +52,15 @@ inline void multiply_tile(tile_terms<T> const& terms, T const* x, T* sums, bool 
           for (int v = 0; v < Vectors; ++v) acc[p][v] += r_x * r_w[v];
         }
       }
+    }
+    w += channels * terms.w_channel;
   }
 
   UNETDN_UNROLL_TILE
-  for (int p = 0; p < Pixels; ++p) UNETDN_UNROLL_TILE
-  for (int v = 0; v < Vectors; ++v) store(sums + (p * Vectors + v) * lanes<T>, acc[p][v]);
+  for (int p = 0; p < Pixels; ++p) {
+    UNETDN_UNROLL_TILE
+    for (int v = 0; v < Vectors; ++v) store(sums + (p * Vectors + v) * lanes<T>, acc[p][v]);
+  }
 }
 
 /// Calls the tile of the right size.

@@ -21,8 +21,10 @@ inline void multiply_outer(position_walk const& walk, T const* x, T const* g, T*
   constexpr int group_vectors = group_channels / lanes<T>;
   vec<T> acc[Channels][Vectors];
   UNETDN_UNROLL_TILE
-  for (int c = 0; c < Channels; ++c) UNETDN_UNROLL_TILE
-  for (int v = 0; v < Vectors; ++v) acc[c][v] = add ? load(dw + c * walk.dw_channel + v * lanes<T>) : vec<T>{};
+  for (int c = 0; c < Channels; ++c) {
+    UNETDN_UNROLL_TILE
+    for (int v = 0; v < Vectors; ++v) acc[c][v] = add ? load(dw + c * walk.dw_channel + v * lanes<T>) : vec<T>{};
+  }
 
   for (int r = 0; r < walk.rows; ++r, x += walk.x_row, g += walk.g_row) {
     T const* x_pixel = x;
@@ -42,8 +44,10 @@ inline void multiply_outer(position_walk const& walk, T const* x, T const* g, T*
   }
 
   UNETDN_UNROLL_TILE
-  for (int c = 0; c < Channels; ++c) UNETDN_UNROLL_TILE
-  for (int v = 0; v < Vectors; ++v) store(dw + c * walk.dw_channel + v * lanes<T>, acc[c][v]);
+  for (int c = 0; c < Channels; ++c) {
+    UNETDN_UNROLL_TILE
+    for (int v = 0; v < Vectors; ++v) store(dw + c * walk.dw_channel + v * lanes<T>, acc[c][v]);
+  }
 }
 
 template <class T, int Vectors, int... I>
