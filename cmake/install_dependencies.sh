@@ -14,9 +14,9 @@ build      command:ninja                  ninja-build         ninja-build       
 build      header:png.h                   libpng-dev          libpng-devel            libpng
 build      header:jpeglib.h               libjpeg-dev         libjpeg-turbo-devel     libjpeg-turbo
 build      header:stb/stb_image.h         libstb-dev          stb-devel               stb
-build      header:nlohmann/json.hpp       nlohmann-json3-dev  json-devel              nlohmann-json
 build      header:CLI/CLI.hpp             libcli11-dev        cli11-devel             cli11
 test       header:catch2/catch_test_macros.hpp|catch2/catch.hpp  catch2  catch-devel   catch2
+test       header:nlohmann/json.hpp       nlohmann-json3-dev  json-devel              nlohmann-json
 test       command:git                    git                 git                     git
 test       command:clang++                clang               clang                   clang
 test       command:clang-format           clang-format        clang-tools-extra       clang

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 
+#include <unetdn/core/json.hpp>
 #include <unetdn/literature.hpp>
 #include <unetdn/metrics.hpp>
 #include <unetdn/noise.hpp>
@@ -72,7 +73,7 @@ void print_json(std::vector<result> const& results, result const& mean) {
   std::cout << "{\"mean\": {" << json(mean) << "},\n \"pictures\": [";
   char const* separator = "\n";
   for (result const& r : results) {
-    std::cout << separator << "  {\"name\": " << nlohmann::json(r.name).dump() << ", " << json(r) << '}';
+    std::cout << separator << "  {\"name\": " << unetdn::json_quoted(r.name) << ", " << json(r) << '}';
     separator = ",\n";
   }
   std::cout << "\n]}\n";

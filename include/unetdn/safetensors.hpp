@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,6 +20,7 @@
 #include <unetdn/core/error.hpp>
 #include <unetdn/core/file.hpp>
 #include <unetdn/core/half.hpp>
+#include <unetdn/core/json.hpp>
 
 namespace unetdn {
 
@@ -115,41 +115,38 @@ class safetensors_header_reader {
                             std::map<std::string, std::string>& metadata)
       : path_{path}, tensors_{tensors}, metadata_{metadata} {}
 
-  // The events of nlohmann::json::sax_parse, which stops where one returns false; here they throw instead.
-  bool null() { return unexpected("null"); }
-  bool boolean(bool) { return unexpected("true or false"); }
-  bool number_integer(std::int64_t) { return unexpected("a negative number"); }
-  bool number_float(double, std::string const&) { return unexpected("a number that is not a 64-bit integer"); }
-  bool binary(nlohmann::json::binary_t&) { return unexpected("binary data"); }
+  // The events of read_json.
+  void null() { unexpected("null"); }
+  void boolean(bool) { unexpected("true or false"); }
+  void number_integer(std::int64_t) { unexpected("a negative number"); }
+  void number_float(std::string_view) { unexpected("a number that is not a 64-bit integer"); }
 
-  bool number_unsigned(std::uint64_t value) {
+  void number_unsigned(std::uint64_t value) {
     if (place_ == place::shape) {
       if (tensor_.shape.size() == largest_rank) fail(text("has more than ", largest_rank, " dimensions"));
       if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) {
         fail(text("has a dimension of ", value, ", which is too large"));
       }
       tensor_.shape.push_back(static_cast<std::int64_t>(value));
-      return true;
+      return;
     }
-    if (place_ != place::offsets) return unexpected("a number");
+    if (place_ != place::offsets) unexpected("a number");
     if (offsets_ == 2) fail("has more than two data_offsets");
     (offsets_ == 0 ? tensor_.begin : tensor_.end) = value;
     ++offsets_;
-    return true;
   }
 
-  bool string(std::string& value) {
+  void string(std::string const& value) {
     if (place_ == place::metadata) {
       metadata_[field_] = value;
-      return true;
+      return;
     }
-    if (place_ != place::tensor || field_ != "dtype") return unexpected("a string");
+    if (place_ != place::tensor || field_ != "dtype") unexpected("a string");
     if (bytes_of_dtype(value) == 0) fail("has the unknown dtype " + in_quotes(value));
     tensor_.dtype = value;
-    return true;
   }
 
-  bool start_object(std::size_t) {
+  void start_object() {
     if (place_ == place::outside) {
       place_ = place::header;
     } else if (place_ == place::header && name_ == metadata_key) {
@@ -160,12 +157,11 @@ class safetensors_header_reader {
       offsets_ = 0;
       has_dtype_ = has_shape_ = has_offsets_ = false;
     } else {
-      return unexpected("an object");
+      unexpected("an object");
     }
-    return true;
   }
 
-  bool key(std::string& value) {
+  void key(std::string const& value) {
     if (place_ == place::header) {
       name_ = value;
       if (name_ == metadata_key ? has_metadata_ : tensors_.contains(name_)) fail("is given twice");
@@ -183,13 +179,12 @@ class safetensors_header_reader {
       if (*seen) fail("has the field " + in_quotes(field_) + " twice");
       *seen = true;
     }
-    return true;
   }
 
-  bool end_object() {
+  void end_object() {
     if (place_ == place::header) {
       place_ = place::outside;
-      return true;
+      return;
     }
     if (place_ == place::tensor) {
       if (!has_dtype_ || !has_shape_ || !has_offsets_) fail("needs dtype, shape and data_offsets, and lacks one");
@@ -197,22 +192,19 @@ class safetensors_header_reader {
       tensors_.emplace(name_, std::move(tensor_));
     }
     place_ = place::header;
-    return true;
   }
 
-  bool start_array(std::size_t) {
-    if (place_ != place::tensor || field_ == "dtype") return unexpected("an array");
+  void start_array() {
+    if (place_ != place::tensor || field_ == "dtype") unexpected("an array");
     place_ = field_ == "shape" ? place::shape : place::offsets;
-    return true;
   }
 
-  bool end_array() {
+  void end_array() {
     if (place_ == place::offsets && offsets_ != 2) fail("needs two data_offsets");
     place_ = place::tensor;
-    return true;
   }
 
-  bool parse_error(std::size_t position, std::string const&, nlohmann::json::exception const&) {
+  void parse_error(std::size_t position) {
     throw file_error(path_, text("the header is not valid JSON, from its byte ", position, " on"));
   }
 
@@ -223,7 +215,7 @@ class safetensors_header_reader {
     throw file_error(path_, (name_ == metadata_key ? name_ : "tensor " + in_quotes(name_)) + " " + what);
   }
 
-  bool unexpected(char const* what) const {
+  [[noreturn]] void unexpected(char const* what) const {
     if (place_ == place::header) fail(text("is ", what, " instead of a JSON object"));
     fail(text("has ", what, " where the format does not allow it, in the field ", in_quotes(field_)));
   }
@@ -367,10 +359,10 @@ class safetensors_file {
     if (header.empty() || header.front() != '{') {
       throw file_error(path_, "is not a safetensors file: its header does not begin with '{'");
     }
-    // The parser takes a zero byte for the end of its input and would not look at what follows.
+    // Padding with zero bytes instead of spaces is a likely mistake and gets a message of its own.
     if (header.find('\0') != std::string_view::npos) throw file_error(path_, "the header contains a zero byte");
     detail::safetensors_header_reader reader(path_, tensors_, metadata_);
-    nlohmann::json::sax_parse(header.begin(), header.end(), &reader);
+    read_json(header, reader);
   }
 
   [[noreturn]] void refuse(std::string const& name, tensor_info const& tensor, char const* what) const {
@@ -493,11 +485,10 @@ class safetensors_writer {
   }
 
   static std::string json_string(std::string const& s) {
-    try {
-      return nlohmann::json(s).dump();
-    } catch (nlohmann::json::type_error const&) {
+    if (detail::utf8_end(s) != s.size()) {
       throw argument_error("the name or note " + detail::in_quotes(s) + " is not UTF-8, as safetensors files need");
     }
+    return json_quoted(s);
   }
 
   // The eight length bytes and the header, padded with spaces to a multiple of 8.
