@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trains a U-Net to remove noise from pictures like those of a folder.
 #include <csignal>
-#include <fstream>
+#include <unistd.h>
 
 #include <unetdn/generated.hpp>
 #include <unetdn/train.hpp>
@@ -12,6 +12,21 @@
 namespace {
 
 volatile std::sig_atomic_t interrupted = 0;
+
+/// The first signal ends the run with a checkpoint, a second one at once; the checkpoints on the disk are whole always.
+void interrupt(int) {
+  if (interrupted) ::_exit(130);
+  interrupted = 1;
+  constexpr char line[] = "train: stopping with a checkpoint after this step; once more stops at once\n";
+  [[maybe_unused]] auto const written = ::write(STDERR_FILENO, line, sizeof line - 1);
+}
+
+/// From here on there is work that a signal must not lose. Signals that the caller ignores, as nohup does, stay so.
+void watch_signals() {
+  for (int const signal : {SIGINT, SIGTERM, SIGHUP}) {
+    if (std::signal(signal, interrupt) == SIG_IGN) std::signal(signal, SIG_IGN);
+  }
+}
 
 struct settings {
   std::filesystem::path data, validation;
@@ -35,7 +50,8 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--steps", s.run.steps, "train exactly this many steps: equal options give equal bits")
       ->excludes(minutes);
   app.add_option("--out", s.run.folder, "folder for best.safetensors, the checkpoint and log.csv")->required();
-  app.add_flag("--resume", s.run.resume, "go on from the checkpoint in --out");
+  auto* const resume = app.add_flag("--resume", s.run.resume, "go on from the checkpoint in --out");
+  app.add_flag("--force", s.run.start_over, "remove the run that --out holds and start over")->excludes(resume);
   app.add_option("--seed", s.training.seed, "decides all that is random")->capture_default_str();
   app.add_option("--threads", s.threads, "0: one a core; the result does not depend on it")->capture_default_str();
   app.add_option("--batch", s.training.batch, "patches a step")->capture_default_str();
@@ -45,7 +61,9 @@ void add_options(CLI::App& app, settings& s) {
   app.add_option("--validations", s.run.validations, "how often --val is measured")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app.add_option("--checkpoint-seconds", s.run.checkpoint_seconds, "time between checkpoints")->capture_default_str();
+  app.add_option("--checkpoint-seconds", s.run.checkpoint_seconds, "time between checkpoints, the most that is lost")
+      ->check(CLI::Range(0.0, 1e6))
+      ->capture_default_str();
   app.add_option("--output", s.output, "sigmoid, linear or residual")->capture_default_str();
   app.add_flag("--grey", s.grey, "a network for one channel");
   app.add_flag("--no-bias", s.no_bias, "without biases, which helps with noise levels that were not trained");
@@ -90,6 +108,27 @@ void print_progress(unetdn::run_progress const& p, double seconds) {
   std::fflush(stdout);
 }
 
+/// Trains and tells how it goes. An error on the way says what is left.
+unetdn::run_progress train(settings const& s, unetdn::training_run<float, unetdn::cpu>& run) {
+  auto const begin = std::chrono::steady_clock::now();
+  double reported = 0;
+  auto const progress = [&](unetdn::run_progress const& p) {
+    double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (!s.quiet && (p.psnr || seconds - reported >= 5)) {
+      print_progress(p, seconds);
+      reported = seconds;
+    }
+    return interrupted == 0;
+  };
+  try {
+    return run.run(progress);
+  } catch (unetdn::file_error const& e) {
+    if (!run.checkpoint_step()) throw;
+    throw unetdn::error(unetdn::text(e.what(), "; the checkpoint of step ", *run.checkpoint_step(),
+                                     " is whole: --resume goes on from there"));
+  }
+}
+
 int train(settings& s) {
   finish_settings(s);
   unetdn::cpu device(s.threads);
@@ -103,6 +142,7 @@ int train(settings& s) {
   }
   unetdn::trainer<float, unetdn::cpu> trainer(device, s.network, s.training, pictures);
   unetdn::training_run<float, unetdn::cpu> run(trainer, s.run, validation_pictures(s));
+  if (!run.resume_note().empty()) std::cerr << "train: " << run.resume_note() << '\n';
   if (!s.quiet) {
     std::printf("%lld weights, %zu photographs, %d generated pictures, %s on %d threads\n",
                 static_cast<long long>(trainer.network().weight_count()), pictures.photographs(), s.generated,
@@ -112,24 +152,13 @@ int train(settings& s) {
     trainer.session().print_memory(std::cout, trainer.state_bytes());
     std::cout.flush();
   }
-  std::ofstream log(s.run.folder / "log.csv", s.run.resume ? std::ios::app : std::ios::trunc);
-  if (!s.run.resume) log << "step,loss,gradient_norm,rate,psnr\n";
-  auto const begin = std::chrono::steady_clock::now();
-  double reported = 0;
-  auto const result = run.run([&](unetdn::run_progress const& p) {
-    double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    log << unetdn::text(p.last.step, ',', p.last.loss, ',', p.last.gradient_norm, ',', p.last.rate, ',');
-    if (p.psnr) log << *p.psnr;
-    log << '\n';
-    if (!s.quiet && (p.psnr || seconds - reported >= 5)) {
-      print_progress(p, seconds);
-      reported = seconds;
-    }
-    return interrupted == 0;
-  });
-  if (!s.quiet && interrupted)
-    std::printf("stopped at step %lld; --resume goes on\n", static_cast<long long>(result.last.step));
-  if (!s.quiet && !interrupted) {
+  watch_signals();
+  auto const result = train(s, run);
+  bool const stopped = result.last.step < result.steps || result.steps == 0;
+  if (!s.quiet && stopped) {
+    std::printf("stopped at step %lld with a checkpoint; --resume goes on\n", static_cast<long long>(result.last.step));
+  }
+  if (!s.quiet && !stopped) {
     std::printf("done: %s", run.best_path().string().c_str());
     if (std::isfinite(result.best_psnr)) std::printf(", %.2f dB on the validation pictures", result.best_psnr);
     std::printf("\n");
@@ -146,10 +175,9 @@ int main(int argc, char** argv) {
       "  train --data photos --val others --noise gaussian:25 --minutes 30 --out run\n"
       "  train --generated 400 --noise gaussian:0..55 --base 32 --steps 20000 --seed 1 --out run\n"
       "  train --data photos --minutes 30 --out run --resume\n"
-      "Exit codes: 0 done or interrupted with a checkpoint written, 1 failed, 2 wrong usage.");
+      "Ctrl-C stops with a checkpoint, a second one at once. After a crash, --resume goes on with the same bits.\n"
+      "Exit codes: 0 done or stopped with a checkpoint, 1 failed, 2 wrong usage, 130 stopped at once.");
   settings s;
   add_options(app, s);
-  std::signal(SIGINT, [](int) { interrupted = 1; });
-  std::signal(SIGTERM, [](int) { interrupted = 1; });
   return programs::run(app, argc, argv, [&] { return train(s); });
 }

@@ -11,6 +11,8 @@
 #include <new>
 #include <span>
 #include <string>
+#include <string_view>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -58,6 +60,35 @@ class file_descriptor {
 
 // Reads and writes are cut to this size: Linux transfers no more than 2 GiB at once.
 inline constexpr std::size_t largest_transfer = std::size_t(1) << 30;
+
+/// Writes all bytes; returns 0 or the system's error number.
+inline int write_all(file_descriptor const& file, std::span<std::byte const> bytes) {
+  while (!bytes.empty()) {
+    ssize_t const put = ::write(file.get(), bytes.data(), std::min(bytes.size(), largest_transfer));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return errno;
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+  }
+  return 0;
+}
+
+[[noreturn]] inline void cannot_write(std::filesystem::path const& path, int code) {
+  throw file_error(path.string(), "cannot be written: " + system_text(code));
+}
+
+/// Takes the lock of an open file, which the system frees when the process ends, however it ends. Returns false where
+/// another holder has it. Where the file system has no locks there is nobody to ask: true.
+inline bool try_lock(file_descriptor const& file) {
+  return ::flock(file.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+}
+
+/// Puts a folder's names on the disk: renames and new files. Some file systems can't: not an error.
+inline void sync_folder(std::filesystem::path const& folder) {
+  file_descriptor const opened{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (opened) ::fsync(opened.get());
+}
+
+inline constexpr std::string_view temporary_prefix = ".unetdn-", temporary_suffix = ".tmp";
 
 }  // namespace detail
 
@@ -115,12 +146,7 @@ class atomic_file {
 
   /// Appends to the temporary file.
   void write(std::span<std::byte const> bytes) {
-    while (!bytes.empty()) {
-      ssize_t const put = ::write(file_.get(), bytes.data(), std::min(bytes.size(), detail::largest_transfer));
-      if (put < 0 && errno == EINTR) continue;
-      if (put < 0) fail(errno);
-      bytes = bytes.subspan(static_cast<std::size_t>(put));
-    }
+    if (int const code = detail::write_all(file_, bytes)) fail(code);
   }
 
   /// Makes the bytes written so far the contents of the file. Call it once, last.
@@ -129,11 +155,12 @@ class atomic_file {
     if (!file_.close()) fail(errno);
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
     temporary_.clear();
-    sync_folder();
+    // The rename itself is on the disk only when the folder is.
+    detail::sync_folder(target_.has_parent_path() ? target_.parent_path() : std::filesystem::path("."));
   }
 
  private:
-  [[noreturn]] void fail(int code) const { throw file_error(name_, "cannot be written: " + detail::system_text(code)); }
+  [[noreturn]] void fail(int code) const { detail::cannot_write(name_, code); }
 
   void resolve_target() {
     if (name_.empty() || !target_.has_filename()) {
@@ -161,11 +188,13 @@ class atomic_file {
     // Process number and counter make the name unique on this machine; another machine on the same network folder, or
     // a crashed process with the same number, is met by trying the next one.
     for (int attempt = 0; attempt < 1000; ++attempt) {
-      auto const name = text(".unetdn-", long(::getpid()), "-", counter.fetch_add(1), ".tmp");
+      auto const name =
+          text(detail::temporary_prefix, long(::getpid()), "-", counter.fetch_add(1), detail::temporary_suffix);
       auto const candidate = target_.parent_path() / name;
       file_ = detail::file_descriptor{::open(candidate.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)};
       if (file_) {
         temporary_ = candidate;
+        detail::try_lock(file_);  // tells remove_abandoned_files that the writer lives
         if (exists_ && ::fchmod(file_.get(), mode_) != 0 && errno != EPERM && errno != ENOSYS) {
           int const code = errno;
           remove_temporary();  // a constructor that throws runs no destructor
@@ -181,13 +210,6 @@ class atomic_file {
   void remove_temporary() noexcept {
     if (!temporary_.empty()) ::unlink(temporary_.c_str());
     temporary_.clear();
-  }
-
-  // The rename itself is on the disk only when the folder is. Some file systems can't sync folders: not an error.
-  void sync_folder() const {
-    auto const folder = target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
-    detail::file_descriptor const opened{::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-    if (opened) ::fsync(opened.get());
   }
 
   std::string name_;
@@ -206,6 +228,35 @@ inline void write_file_atomically(std::filesystem::path const& path, std::span<s
   atomic_file file{path};
   file.write(bytes);
   file.commit();
+}
+
+/// Renames a file, replacing what has the new name; durable at the next commit() or sync of the folder. Throws
+/// file_error.
+inline void rename_file(std::filesystem::path const& from, std::filesystem::path const& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) detail::cannot_write(to, errno);
+}
+
+/// Removes a file, where there is one. Throws file_error.
+inline void remove_file(std::filesystem::path const& path) {
+  if (::unlink(path.c_str()) == 0 || errno == ENOENT) return;
+  throw file_error(path.string(), "cannot be removed: " + detail::system_text(errno));
+}
+
+/// Removes the temporary files that atomic_file left in a folder when its process was killed. Those of living processes
+/// stay, and so does what cannot be removed.
+inline void remove_abandoned_files(std::filesystem::path const& folder) {
+  std::vector<std::filesystem::path> found;
+  std::error_code failure;
+  for (std::filesystem::directory_iterator it(folder, failure), end; !failure && it != end; it.increment(failure)) {
+    std::string const name = it->path().filename().string();
+    if (name.starts_with(detail::temporary_prefix) && name.ends_with(detail::temporary_suffix)) {
+      found.push_back(it->path());
+    }
+  }
+  for (auto const& path : found) {
+    detail::file_descriptor const file{::open(path.c_str(), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)};
+    if (file && ::flock(file.get(), LOCK_EX | LOCK_NB) == 0) ::unlink(path.c_str());
+  }
 }
 
 }  // namespace unetdn

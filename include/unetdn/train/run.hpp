@@ -11,24 +11,26 @@
 
 #include <unetdn/metrics.hpp>
 #include <unetdn/networks/denoiser.hpp>
+#include <unetdn/train/log.hpp>
 #include <unetdn/train/trainer.hpp>
 
 namespace unetdn {
 
 /// How long to train, what to measure on the way and where to keep the results.
 struct run_options {
-  std::filesystem::path folder;  ///< gets best.safetensors, checkpoint.safetensors and checkpoint.previous.safetensors
-  std::int64_t steps = 0;        ///< train this many steps (deterministic), or
-  double minutes = 0;            ///< for about this long
-  int validations = 20;          ///< how often the validation pictures are denoised, evenly over the run
-  double checkpoint_seconds = 60;                 ///< time between checkpoints
-  bool resume = false;                            ///< go on from the folder's checkpoint
+  std::filesystem::path folder;    ///< gets best.safetensors, log.csv and the checkpoints
+  std::int64_t steps = 0;          ///< train this many steps (deterministic), or
+  double minutes = 0;              ///< for about this long
+  int validations = 20;            ///< how often the validation pictures are denoised, evenly over the run
+  double checkpoint_seconds = 60;  ///< time between checkpoints
+  bool resume = false;             ///< go on from the folder's checkpoint
+  bool start_over = false;         ///< remove the run that the folder holds
   std::map<std::string, std::string> provenance;  ///< added to the weights' metadata
 };
 
 /// Where a run stands; handed to the progress callback.
 struct run_progress {
-  training_step last;
+  training_step last{};
   std::int64_t steps = 0;          ///< planned; 0 while the time is still being measured
   double pictures_per_second = 0;  ///< patches, over the last second or so
   double seconds_left = 0;
@@ -39,6 +41,13 @@ struct run_progress {
 /// Trains for a number of steps or minutes, measures the averaged weights on validation pictures, keeps the best ones,
 /// and writes checkpoints that lose no more than the work since the last one.
 ///
+/// The folder holds, whole at every moment, whatever happens to process, disk or power:
+///   best.safetensors                 the averaged weights that did best on the validation pictures
+///   checkpoint.safetensors           all that a resume needs
+///   checkpoint.previous.safetensors  the one before it
+///   log.csv                          a row for every step; its lock keeps a second run out
+/// One checkpoint is written before the first step, so that a folder that cannot take it is found at once.
+///
 /// With `minutes` the clock is read during the first 3 % of them (20 s at most); then the number of steps is fixed and
 /// nothing that affects weights reads a clock again.
 template <class T, class Device> class training_run {
@@ -46,27 +55,27 @@ template <class T, class Device> class training_run {
   /// Returns false to stop early; the run then writes a checkpoint and ends.
   using callback = std::function<bool(run_progress const&)>;
 
-  /// Throws argument_error where the options do not fit, file_error where the folder cannot be used or resumed from.
+  /// Takes the folder. Throws argument_error where the options do not fit, file_error where the folder cannot be used
+  /// or resumed from, is in use, or holds a run already and neither `resume` nor `start_over` is set.
   training_run(trainer<T, Device>& trainer, run_options options, std::vector<image> validation)
-      : trainer_{trainer}, options_{std::move(options)}, validation_{std::move(validation)} {
-    check((options_.steps > 0) != (options_.minutes > 0), "give either a number of steps or of minutes, above 0");
-    check(std::isfinite(options_.minutes) && options_.minutes <= 1e6, "the number of minutes is not sensible");
-    check(!options_.folder.empty(), "a training run needs a folder for its results");
-    std::error_code failure;
-    std::filesystem::create_directories(options_.folder, failure);
-    if (failure) throw file_error(options_.folder.string(), "cannot be made a folder: " + failure.message());
+      : trainer_{trainer}, options_{checked(std::move(options))}, validation_{std::move(validation)} {
+    make_folder();
+    log_.emplace(options_.folder / "log.csv");
     if (options_.resume) resume();
+    check_unused();
     if (options_.steps > 0) plan_steps(options_.steps);
   }
 
   /// Trains to the end, or until `progress` returns false; returns where it stood.
   run_progress run(callback const& progress) {
+    prepare_folder();
     clock::time_point const begin = clock::now();
     checkpointed_ = begin;
     last_report_ = {begin, trainer_.steps_done()};
     run_progress p;
     p.best_psnr = best_psnr_;
     p.last.step = trainer_.steps_done();
+    p.steps = planned();
     while (planned() == 0 || trainer_.steps_done() < planned()) {
       p.last = trainer_.step();
       if (planned() == 0) plan_minutes(seconds(begin));
@@ -75,6 +84,7 @@ template <class T, class Device> class training_run {
       if (validates_now()) p.psnr = validate();
       p.best_psnr = best_psnr_;
       measure_speed(p);
+      log_->add(p.last, p.psnr);
       bool const go_on = progress(p);
       bool const done = planned() != 0 && trainer_.steps_done() >= planned();
       if (!go_on || done || seconds(checkpointed_) >= options_.checkpoint_seconds) checkpoint();
@@ -83,11 +93,70 @@ template <class T, class Device> class training_run {
     return p;
   }
 
+  /// What a resume met that the user should know, one line; empty where there is nothing to say.
+  std::string const& resume_note() const { return resume_note_; }
+  /// The step of the last whole checkpoint; none before the first.
+  std::optional<std::int64_t> checkpoint_step() const { return checkpoint_step_; }
+
   std::filesystem::path best_path() const { return options_.folder / "best.safetensors"; }
   std::filesystem::path checkpoint_path() const { return options_.folder / "checkpoint.safetensors"; }
   std::filesystem::path previous_checkpoint_path() const { return options_.folder / "checkpoint.previous.safetensors"; }
 
  private:
+  /// A whole checkpoint that does not have its name yet.
+  std::filesystem::path new_checkpoint_path() const { return options_.folder / "checkpoint.new.safetensors"; }
+
+  static run_options checked(run_options options) {
+    check((options.steps > 0) != (options.minutes > 0), "give either a number of steps or of minutes, above 0");
+    check(std::isfinite(options.minutes) && options.minutes <= 1e6, "the number of minutes is not sensible");
+    check(options.checkpoint_seconds >= 0, "the seconds between checkpoints are 0 or more, not ",
+          options.checkpoint_seconds);
+    check(!options.folder.empty(), "a training run needs a folder for its results");
+    check(!options.resume || !options.start_over, "either resume the run in the folder or start over, not both");
+    return options;
+  }
+
+  void make_folder() const {
+    std::filesystem::path const& folder = options_.folder;
+    std::error_code failure;
+    if (options_.resume && !std::filesystem::exists(folder / "log.csv", failure) && !holds_results()) {
+      throw file_error(folder.string(),
+                       "holds no training run to resume; check its name, or start one without --resume");
+    }
+    std::filesystem::create_directories(folder, failure);
+    if (failure) throw file_error(folder.string(), "cannot be made a folder: " + failure.message());
+  }
+
+  std::vector<std::filesystem::path> results() const {
+    // Checkpoints last to first: a kill while they are removed leaves the newest.
+    return {best_path(), previous_checkpoint_path(), checkpoint_path(), new_checkpoint_path()};
+  }
+
+  bool holds_results() const {
+    for (auto const& path : results()) {
+      std::error_code failure;
+      if (std::filesystem::exists(path, failure)) return true;
+    }
+    return false;
+  }
+
+  /// Nobody's run is lost by a forgotten option.
+  void check_unused() const {
+    if (options_.resume || options_.start_over || (!holds_results() && !log_->has_rows())) return;
+    throw file_error(options_.folder.string(),
+                     "already holds a training run; go on with it (--resume), choose another folder, or start over "
+                     "(--force), which removes it");
+  }
+
+  /// Removes what is not of this run, and writes the first checkpoint.
+  void prepare_folder() {
+    remove_abandoned_files(options_.folder);
+    if (checkpoint_step_) return log_->cut_to_step(*checkpoint_step_);
+    log_->clear();
+    for (auto const& path : results()) remove_file(path);
+    checkpoint();
+  }
+
   using clock = std::chrono::steady_clock;
   static double seconds(clock::time_point since) { return std::chrono::duration<double>(clock::now() - since).count(); }
   std::int64_t planned() const { return trainer_.options().rate.steps; }
@@ -153,19 +222,50 @@ template <class T, class Device> class training_run {
   }
 
   void checkpoint() {
-    // A second name for the present file, so that there is a whole checkpoint at every moment.
-    std::error_code ignored;  // the first checkpoint has no predecessor, and some file systems have no links
-    std::filesystem::remove(previous_checkpoint_path(), ignored);
-    std::filesystem::create_hard_link(checkpoint_path(), previous_checkpoint_path(), ignored);
+    log_->sync();  // it has all rows up to the checkpoint's step
     std::map<std::string, std::string> metadata = options_.provenance;
     metadata["unetdn.best_psnr"] = text(best_psnr_);
-    trainer_.save_checkpoint(checkpoint_path(), metadata);
+    trainer_.save_checkpoint(new_checkpoint_path(), metadata);
+    name_new_checkpoint();
+    checkpoint_step_ = trainer_.steps_done();
     checkpointed_ = clock::now();
   }
 
+  /// The new checkpoint becomes the present one, and the present one the previous. A kill in between is made good when
+  /// the run is resumed.
+  void name_new_checkpoint() const {
+    if (std::filesystem::exists(checkpoint_path())) rename_file(checkpoint_path(), previous_checkpoint_path());
+    rename_file(new_checkpoint_path(), checkpoint_path());
+    detail::sync_folder(options_.folder);
+  }
+
+  /// Loads the newest whole checkpoint.
   void resume() {
-    bool const newest = std::filesystem::exists(checkpoint_path());
-    auto const metadata = trainer_.load_checkpoint(newest ? checkpoint_path() : previous_checkpoint_path());
+    if (std::filesystem::exists(new_checkpoint_path())) name_new_checkpoint();
+    if (!holds_results() && !log_->has_rows()) {
+      resume_note_ = text(options_.folder.string(), ": was stopped before its first checkpoint; it begins anew");
+      return;
+    }
+    try {
+      load(checkpoint_path());
+    } catch (file_error const& damage) {
+      if (!load_previous()) throw;
+      resume_note_ = text(damage.what(), "; going on from the previous checkpoint, step ", trainer_.steps_done());
+    }
+  }
+
+  bool load_previous() {
+    try {
+      load(previous_checkpoint_path());
+      return true;
+    } catch (file_error const&) {
+      return false;
+    }
+  }
+
+  void load(std::filesystem::path const& path) {
+    auto const metadata = trainer_.load_checkpoint(path);
+    checkpoint_step_ = trainer_.steps_done();
     auto const it = metadata.find("unetdn.best_psnr");
     if (it != metadata.end()) std::from_chars(it->second.data(), it->second.data() + it->second.size(), best_psnr_);
   }
@@ -188,6 +288,9 @@ template <class T, class Device> class training_run {
   trainer<T, Device>& trainer_;
   run_options options_;
   std::vector<image> validation_;
+  std::optional<training_log> log_;
+  std::optional<std::int64_t> checkpoint_step_;
+  std::string resume_note_;
   std::optional<denoiser<T, Device>> denoiser_;
   double best_psnr_ = -std::numeric_limits<double>::infinity();
   std::int64_t measured_steps_ = 0;
