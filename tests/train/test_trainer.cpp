@@ -204,6 +204,26 @@ TEST_CASE("a run validates, keeps the best weights, and can be stopped and resum
   CHECK(unetdn::denoiser<>(folder.path / "whole" / "best.safetensors")(validation[0]).width == 40);
 }
 
+TEST_CASE("checkpoints come every minute unless told otherwise, and the first before the first step") {
+  CHECK(unetdn::run_options{}.checkpoint_seconds == 60);
+  temporary_folder const folder;
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer t(device, network, small_options(), pictures);
+  unetdn::run_options how;
+  how.folder = folder.path;
+  how.steps = 6;
+  std::vector<std::int64_t> checkpoints;
+  training_run run(t, how, {});
+  CHECK(!run.checkpoint_step());
+  run.run([&](unetdn::run_progress const&) {
+    checkpoints.push_back(*run.checkpoint_step());
+    return true;
+  });
+  CHECK(checkpoints == std::vector<std::int64_t>(6, 0));
+  CHECK(run.checkpoint_step() == 6);
+}
+
 TEST_CASE("minutes become a number of steps that a resumed run keeps") {
   temporary_folder const folder;
   auto const options = small_options();
@@ -246,7 +266,18 @@ TEST_CASE("a run that cannot be is refused") {
   how.minutes = 0;
   how.resume = true;
   CHECK_THROWS_AS(training_run(t, how, {}), unetdn::file_error);  // nothing to resume from
-  how.resume = false;
+  CHECK(!std::filesystem::exists(folder.path));
+  how.start_over = true;
+  CHECK_THROWS_AS(training_run(t, how, {}), unetdn::argument_error);  // both of resume and start over
+  how.resume = how.start_over = false;
+  how.checkpoint_seconds = -1;
+  CHECK_THROWS_AS(training_run(t, how, {}), unetdn::argument_error);
+  how.checkpoint_seconds = 60;
+  {
+    training_run first(t, how, {});
+    CHECK_THROWS_WITH(training_run(t, how, {}), contains("in use by another training run"));
+  }
+  CHECK_NOTHROW(training_run(t, how, {}));  // the first is gone, and it left nothing
   std::ofstream(folder.path / "file") << "x";
   how.folder = folder.path / "file";
   CHECK_THROWS_AS(training_run(t, how, {}), unetdn::file_error);  // not a folder
