@@ -3,7 +3,7 @@ include(CMakePackageConfigHelpers)
 
 set(unetdn_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/unetdn)
 
-set(unetdn_targets unetdn unetdn_image)
+set(unetdn_targets unetdn unetdn_image unetdn_compiled)
 if(UNETDN_HAS_CUDA)
   list(APPEND unetdn_targets unetdn_cuda)
 endif()

@@ -10,6 +10,7 @@
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/isa.hpp>
 #include <unetdn/cpu/jobs.hpp>
+#include <unetdn/cpu/winograd_jobs.hpp>
 
 // A header cannot choose its user's compiler flags, so the bodies choose their instruction sets themselves: the same
 // source, included once per instruction set under a target pragma, each time in a namespace of its own, and picked
@@ -82,6 +83,20 @@ template <class T> body_table<T> const& bodies() {
 #endif
     default:
       return portable::table<T>;
+  }
+}
+
+/// The Winograd bodies that run.
+template <class T> winograd_table<T> const& winograd_bodies() {
+  switch (active_isa()) {
+#if UNETDN_X86_BODIES
+    case isa::avx512:
+      return avx512::winograd<T>;
+    case isa::avx2:
+      return avx2::winograd<T>;
+#endif
+    default:
+      return portable::winograd<T>;
   }
 }
 
