@@ -9,7 +9,17 @@
 #include <unetdn/cpu/bodies/correlate.inl>
 #include <unetdn/cpu/bodies/pool.inl>
 #include <unetdn/cpu/bodies/weight_gradient.inl>
+//
+#include <unetdn/cpu/bodies/winograd_transforms.inl>
+//
+#include <unetdn/cpu/bodies/winograd.inl>
+#include <unetdn/cpu/bodies/winograd_weight_gradient.inl>
 
 template <class T>
 inline constexpr body_table<T> table{correlate<T>,         sum_weight_gradient<T>, sum_parts<T>,
                                      transpose_weights<T>, pool_forward_row<T>,    pool_backward_row<T>};
+
+template <class T>
+inline constexpr winograd_table<T> winograd{
+    share_weights<T>,   correlate_tiles<T>, share_input<T>, correlate_outputs_of_panel<T>,
+    transform_round<T>, add_products<T>,    finish_sums<T>, add_round<T>};

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include <unetdn/core/kernel.hpp>
+#include <unetdn/core/view.hpp>
+#include <unetdn/cpu/jobs.hpp>
+#include <unetdn/cpu/packed_weights.hpp>
+
+// What the Winograd bodies of 3x3 convolutions with stride 1 are asked to do. Lavin and Gray, "Fast Algorithms for
+// Convolutional Neural Networks" (2016), F(4x4,3x3): 4 x 4 outputs are computed from 6 x 6 inputs with 36
+// multiplications a pair of channels instead of 144. With the transforms of bodies/winograd_transforms.inl,
+//   y = A^T [ sum over channels (G w G^T) * (B^T x B) ] A,   * element by element,
+// so each of the 36 points is a matrix product of its own, over tiles, input and output channels.
+namespace unetdn::cpu_bodies {
+
+inline constexpr int winograd_output = 4, winograd_window = 6, winograd_points = 36;
+
+/// Elements between the matrices of two points beyond their own size: 36 streams that lie a power of two apart would
+/// fall on the same lines of the caches.
+inline constexpr int winograd_gap = 16;
+
+/// The tiles of 4 x 4 outputs of n pictures; the last of a row or column may be partial.
+struct winograd_tiles {
+  int n = 0, rows = 0, cols = 0;
+
+  struct place {
+    int image, row, col;  // of the tile's first output
+  };
+
+  winograd_tiles() = default;
+  winograd_tiles(int n_, int h, int w)
+      : n{n_}, rows{ceil_div(h, winograd_output)}, cols{ceil_div(w, winograd_output)} {}
+  int count() const { return n * rows * cols; }
+  place at(int tile) const {
+    return {tile / (rows * cols), tile / cols % rows * winograd_output, tile % cols * winograd_output};
+  }
+};
+
+/// y = epilogue(x * w), or with `adjoint` the data gradient: x is dy, y is dx, and w is read transposed and rotated.
+/// The epilogue adds the bias, then applies ReLU, then the mask (y where mask > 0, else 0).
+///
+/// There are two orders of one arithmetic, so the bits are the same. With many tiles the transformed weights are shared
+/// and a unit is a block of tiles. With few tiles their transformed inputs are shared and a unit is a panel of outputs,
+/// which transforms its weights some channels at a time: of deep layers' weights no transformed copy, four times their
+/// size, ever exists.
+template <class T> struct winograd_correlation {
+  view<T const> x;
+  view<T> y;
+  view<T const> mask;
+  T const* w = nullptr;
+  packed_weights weights{0, 0, 0};
+  bool adjoint = false;
+  T const* bias = nullptr;
+  bool relu = false;
+
+  // Set by plan().
+  winograd_tiles tiles;
+  even_blocks blocks;
+  bool shares_weights = false;
+  bool past_caches = false;  // whether y is written past the caches
+
+  T* shared = nullptr;
+
+  int channels() const { return adjoint ? weights.outputs : weights.channels; }
+  int groups() const { return ceil_div(channels(), group_channels); }
+  /// How the outputs are cut into panels.
+  packed_weights panels() const { return {channels(), adjoint ? weights.channels : weights.outputs, 1}; }
+
+  void plan(int workers) {
+    constexpr int few_tiles = 128;
+    tiles = winograd_tiles{y.n, y.h, y.w};
+    cut(tiles.count() > few_tiles || panels().panels() < workers, workers);
+    plan_stores();
+  }
+  /// Chooses the order; for plan() and tests.
+  void cut(bool share_weights, int workers) {
+    constexpr int block_tiles = 24;  // whole register tiles of every instruction set; transforms stay in the L2 cache
+    shares_weights = share_weights;
+    // As many blocks as keep all workers busy to the end.
+    int const count = shares_weights ? round_up(ceil_div(tiles.count(), block_tiles), workers) : 1;
+    blocks = even_blocks{tiles.count(), std::max(1, ceil_div(tiles.count(), std::max(1, count)))};
+  }
+
+  /// Transformed weights of `inputs` channels and one panel lie [point][strip][channel][strip's outputs], a strip being
+  /// the outputs of one register tile.
+  static std::ptrdiff_t weights_point(int inputs) { return std::ptrdiff_t(inputs) * panel_outputs + winograd_gap; }
+  std::ptrdiff_t weights_panel() const { return winograd_points * weights_point(channels()); }
+  /// Transformed inputs lie [point][group][tile][16].
+  std::ptrdiff_t input_group() const { return std::ptrdiff_t(blocks.size) * group_channels; }
+  std::ptrdiff_t input_point() const { return groups() * input_group() + winograd_gap; }
+  /// Products lie [point][strip][tile][strip's outputs].
+  std::ptrdiff_t sums_point() const { return std::ptrdiff_t(blocks.size) * panel_outputs + winograd_gap; }
+  /// Channels whose weights a panel's unit transforms at a time.
+  int channels_at_once() const { return std::min(channels(), 64); }
+
+  std::size_t shared_elements() const {
+    return static_cast<std::size_t>(shares_weights ? panels().panels() * weights_panel()
+                                                   : winograd_points * input_point());
+  }
+  std::size_t worker_elements() const {
+    std::ptrdiff_t const own = shares_weights ? input_point() : weights_point(channels_at_once());
+    return static_cast<std::size_t>(winograd_points * (own + sums_point()));
+  }
+  T* sums(T* scratch) const {
+    return scratch + winograd_points * (shares_weights ? input_point() : weights_point(channels_at_once()));
+  }
+
+ private:
+  /// A large y leaves the caches before it is read again; written past them, it is not read first. That needs whole
+  /// cache lines.
+  void plan_stores() {
+    constexpr std::int64_t large = std::int64_t(8) << 20;
+    constexpr std::int64_t line = 64;
+    auto const whole_lines = [](std::int64_t elements) { return elements * std::int64_t(sizeof(T)) % line == 0; };
+    past_caches = y.size() * std::int64_t(sizeof(T)) >= large && whole_lines(y.pixel_stride) &&
+                  whole_lines(y.row_stride) && whole_lines(y.image_stride) &&
+                  reinterpret_cast<std::uintptr_t>(y.data) % line == 0;
+  }
+};
+
+/// dw = G^T [ sum over tiles (B^T x B) * (A g A^T) ] G, db = sum of g. Tiles are taken in rounds: the transforms of one
+/// round are shared, then units multiply them.
+template <class T> struct winograd_weight_gradient {
+  view<T const> x, g;
+  packed_weights weights{0, 0, 0};
+  T *dw = nullptr, *db = nullptr;
+  bool accumulate = false;
+
+  // Set by plan().
+  winograd_tiles tiles;
+  even_blocks rounds;
+  bool keeps_sums = false;  // the 36 matrices of sums stay until the last round; else each round adds to dw
+
+  T* shared = nullptr;
+  int round = 0;
+
+  static constexpr int part_tiles = 32;     // the unit of the transforms, and of the sums of db
+  static constexpr int unit_channels = 64;  // whose sums a worker holds
+
+  void plan() {
+    constexpr std::int64_t round_bytes = 6 << 20, kept_bytes = 10 << 20;
+    tiles = winograd_tiles{g.n, g.h, g.w};
+    std::int64_t const tile_bytes = std::int64_t(sizeof(T)) * winograd_points * (weights.channels + weights.outputs);
+    int const fit = static_cast<int>(std::clamp<std::int64_t>(round_bytes / tile_bytes, 2 * part_tiles, 1024));
+    rounds = even_blocks{tiles.count(), fit};
+    keeps_sums =
+        winograd_points * std::int64_t(weights.channels) * weights.outputs * std::int64_t(sizeof(T)) <= kept_bytes;
+  }
+
+  int x_groups() const { return ceil_div(weights.channels, group_channels); }
+  int g_groups() const { return ceil_div(weights.outputs, group_channels); }
+  int parts() const { return ceil_div(rounds.size, part_tiles); }
+  int channel_blocks() const { return ceil_div(weights.channels, unit_channels); }
+  /// Number of the round's tiles.
+  int round_tiles() const { return rounds.length(round); }
+
+  /// Transformed x and g lie [point][group][tile][16].
+  std::ptrdiff_t group_elements() const { return std::ptrdiff_t(rounds.size) * group_channels; }
+  std::ptrdiff_t x_point() const { return x_groups() * group_elements() + winograd_gap; }
+  std::ptrdiff_t g_point() const { return g_groups() * group_elements() + winograd_gap; }
+  /// The sums lie like weights of one tap, [point][panel][channel][width]; a worker's are those of one unit.
+  packed_weights sums_layout() const { return {weights.channels, weights.outputs, 1}; }
+  std::ptrdiff_t kept_point() const { return sums_layout().size() + winograd_gap; }
+  static std::ptrdiff_t worker_point() { return unit_channels * panel_outputs + winograd_gap; }
+
+  T* transformed_x() const { return shared; }
+  T* transformed_g() const { return shared + winograd_points * x_point(); }
+  /// Sums of g, [round][part][outputs].
+  T* bias_parts() const { return transformed_g() + winograd_points * g_point(); }
+  std::ptrdiff_t bias_elements() const { return std::ptrdiff_t(g_groups()) * group_channels; }
+  T* kept_sums() const { return bias_parts() + bias_elements() * parts() * rounds.count; }
+
+  std::size_t shared_elements() const {
+    return static_cast<std::size_t>(winograd_points * (x_point() + g_point() + (keeps_sums ? kept_point() : 0)) +
+                                    bias_elements() * parts() * rounds.count);
+  }
+  std::size_t worker_elements() const {
+    return keeps_sums ? 0 : static_cast<std::size_t>(winograd_points * worker_point());
+  }
+};
+
+/// The Winograd bodies of one instruction set.
+template <class T> struct winograd_table {
+  /// Units: panels x groups of input channels.
+  void (*share_weights)(winograd_correlation<T> const&, int unit);
+  /// Units: blocks of tiles.
+  void (*correlate_tiles)(winograd_correlation<T> const&, int unit, T* scratch);
+  /// Units: tiles.
+  void (*share_input)(winograd_correlation<T> const&, int unit);
+  /// Units: panels.
+  void (*correlate_panel)(winograd_correlation<T> const&, int unit, T* scratch);
+
+  /// Units: parts x (groups of x and of g).
+  void (*transform_round)(winograd_weight_gradient<T> const&, int unit);
+  /// Units: points x panels. Only where the sums are kept.
+  void (*add_products)(winograd_weight_gradient<T> const&, int unit);
+  /// Units: blocks of channels x panels. Only where the sums are kept.
+  void (*finish_sums)(winograd_weight_gradient<T> const&, int unit);
+  /// Units: blocks of channels x panels. Only where the sums are not kept.
+  void (*add_round)(winograd_weight_gradient<T> const&, int unit, T* scratch);
+};
+
+}  // namespace unetdn::cpu_bodies
