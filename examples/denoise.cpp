@@ -16,34 +16,14 @@ struct settings {
   bool force = false, quiet = false;
 };
 
-/// Whether write_image knows the name's format; bmp it only reads.
-bool can_write(std::filesystem::path const& file) {
-  std::string const extension = file.extension().string();
-  return unetdn::is_image_name(file) && extension != ".bmp" && extension != ".BMP";
-}
-
-/// Where the result of one input goes: into the folder `out`, or to the file `out` where it names a picture.
-std::filesystem::path output_path(settings const& s, std::filesystem::path const& input) {
-  if (unetdn::is_image_name(s.out) && !std::filesystem::is_directory(s.out)) return s.out;
-  std::filesystem::path const name = can_write(input) ? input.filename() : std::filesystem::path(input.stem()) += ".png";
-  return s.out / name;
-}
-
 int denoise(settings const& s) {
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
-  bool const to_file = unetdn::is_image_name(s.out) && !std::filesystem::is_directory(s.out);
-  unetdn::check(!to_file || files.size() == 1, "--out ", s.out.string(), " is one picture, but there are ",
-                files.size(), " inputs; give a folder");
-  for (auto const& file : files) {
-    std::filesystem::path const to = output_path(s, file);
-    unetdn::check(s.force || !std::filesystem::exists(to), to.string(), " exists already; --force overwrites it");
-  }
+  programs::outputs const outputs(s.out, s.force);
+  outputs.prepare(files);
   unetdn::denoiser<> denoiser(s.weights, unetdn::cpu(s.threads));
-  if (!to_file) std::filesystem::create_directories(s.out);
   for (auto const& file : files) {
-    unetdn::image const picture = unetdn::read_image(file);
-    std::filesystem::path const to = output_path(s, file);
-    unetdn::write_image(to, denoiser(picture, s.sigma));
+    std::filesystem::path const to = outputs.path_for(file);
+    unetdn::write_image(to, denoiser(unetdn::read_image(file), s.sigma));
     if (!s.quiet) std::cout << file.string() << " -> " << to.string() << '\n';
   }
   return 0;

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Adds noise to pictures, as training does.
+#include <array>
+#include <cmath>
+#include <optional>
+
+#include <unetdn/noise.hpp>
+#include <unetdn/ops/elementwise.hpp>
+
+#include "common.hpp"
+
+namespace {
+
+struct settings {
+  std::filesystem::path out, noise_map, preview;
+  std::vector<std::filesystem::path> inputs;
+  std::string noise = "gaussian:25";
+  std::uint64_t seed = 0;
+  int threads = 0;
+  bool force = false, quiet = false, deep = false;
+};
+
+/// The picture with noise of `sigma` on its colours; alpha stays.
+unetdn::image with_noise(unetdn::cpu& device, unetdn::image const& clean, float sigma, std::uint64_t seed,
+                         std::uint32_t number) {
+  unetdn::image noisy = clean;
+  int const colors = clean.color_channels();
+  unetdn::random_key const key{seed, 0, unetdn::random_stream::noise};
+  unetdn::add_gaussian_noise<unetdn::cpu, float>(device, clean.as_view().channels(0, colors),
+                                                 noisy.as_view().channels(0, colors), std::span(&sigma, 1), key,
+                                                 number);
+  return noisy;
+}
+
+/// What was added, as a picture: middle grey is nothing.
+unetdn::image noise_alone(unetdn::image const& clean, unetdn::image const& noisy) {
+  unetdn::image map = unetdn::without_alpha(noisy);
+  unetdn::image const without = unetdn::without_alpha(clean);
+  for (std::size_t i = 0; i < map.pixels.size(); ++i) map.pixels[i] += 0.5f - without.pixels[i];
+  return map;
+}
+
+/// One picture with rising noise, side by side.
+unetdn::image preview_sheet(unetdn::cpu& device, unetdn::image const& clean, std::uint64_t seed) {
+  std::array<float, 6> const levels{0, 5, 15, 25, 50, 75};
+  int const gap = 4;
+  unetdn::image sheet(static_cast<int>(levels.size()) * (clean.width + gap) - gap, clean.height, clean.channels,
+                      clean.bit_depth);
+  std::fill(sheet.pixels.begin(), sheet.pixels.end(), 1.f);
+  int left = 0;
+  for (float level : levels) {
+    unetdn::image noisy = with_noise(device, clean, level, seed, 0);
+    unetdn::copy<float>(device, noisy.as_view(), sheet.as_view().crop(0, left, clean.height, clean.width));
+    left += clean.width + gap;
+  }
+  return sheet;
+}
+
+int add_noise(settings const& s) {
+  unetdn::noise_level const level = unetdn::parse_noise(s.noise);
+  std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
+  programs::outputs const outputs(s.out, s.force);
+  std::optional<programs::outputs> maps;
+  outputs.prepare(files);
+  if (!s.noise_map.empty()) maps.emplace(s.noise_map, s.force).prepare(files);
+  unetdn::check(s.preview.empty() || s.force || !std::filesystem::exists(s.preview), s.preview.string(),
+                " exists already; --force overwrites it");
+  unetdn::cpu device(s.threads);
+  std::uint32_t number = 0;
+  for (auto const& file : files) {
+    unetdn::image clean = unetdn::read_image(file);
+    if (s.deep) clean.bit_depth = 16;
+    if (number == 0 && !s.preview.empty()) unetdn::write_image(s.preview, preview_sheet(device, clean, s.seed));
+    float const sigma = unetdn::draw_sigma(level, {s.seed, 0, unetdn::random_stream::level}, number);
+    unetdn::image const noisy = with_noise(device, clean, sigma, s.seed, number);
+    std::filesystem::path const to = outputs.path_for(file);
+    unetdn::write_image(to, noisy);
+    if (maps) unetdn::write_image(maps->path_for(file), noise_alone(clean, noisy));
+    if (!s.quiet) std::cout << unetdn::text(file.string(), " -> ", to.string(), ", sigma ", sigma, '\n');
+    ++number;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Adds noise to pictures, as training does. Files hold values from black to white only, so noise beyond is cut "
+      "off.",
+      "add_noise");
+  app.footer(
+      "Examples:\n"
+      "  add_noise --noise gaussian:25 photo.jpg --out noisy.png\n"
+      "  add_noise --noise gaussian:0..55 photos --out noisy --seed 1 --noise-map noise\n"
+      "  add_noise photo.jpg --out noisy.png --preview levels.png\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage.");
+  settings s;
+  app.add_option("--noise", s.noise, "gaussian:25, or gaussian:0..55 for a level of its own for each picture")
+      ->capture_default_str();
+  app.add_option("input", s.inputs, "pictures, or folders of pictures")->required();
+  app.add_option("--out", s.out, "a picture to write, or a folder")->required();
+  app.add_option("--seed", s.seed, "other noise")->capture_default_str();
+  app.add_option("--noise-map", s.noise_map,
+                 "also write the noise alone, to a picture or a folder; middle grey is none");
+  app.add_option("--preview", s.preview,
+                 "also write the first picture with noise of 0, 5, 15, 25, 50 and 75 side by side");
+  app.add_flag("--16-bit", s.deep, "write 16 bits a channel (PNG)");
+  app.add_option("--threads", s.threads, "0: one a core")->capture_default_str();
+  app.add_flag("--force", s.force, "overwrite results that exist");
+  app.add_flag("--quiet", s.quiet, "print errors only");
+  return programs::run(app, argc, argv, [&] { return add_noise(s); });
+}
