@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A library to preload into a program (LD_PRELOAD), which lets a chosen file operation go wrong.
 //
-// UNETDN_FAULT_FOLDER  absolute; operations on what lies in there are counted, from 1
+// UNETDN_FAULT_FOLDER  absolute; operations on files in there are counted, from 1
 // UNETDN_FAULT         what happens, and at which operation:
 //   kill:N  the process gets SIGKILL instead of operation N; of a write, the first half is done
-//   full:N  the disk is full from operation N on; of write N, the first half is done
+//   full:N  the disk is full from operation N on, for that one and all later writes; of the first of them, half is done
+//   fail:N  operation N alone fails; of a write, the first half is done
 //   stop:N  the process gets SIGSTOP before operation N, for a test to do something at that moment
 #include <cerrno>
 #include <csignal>
@@ -12,12 +13,13 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <string>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 namespace {
 
-enum class fault { none, kill, full, stop };
+enum class fault { none, kill, full, still_full, fail, stop };
 
 template <class Function> Function* next(char const* name) {
   return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
@@ -28,7 +30,10 @@ bool counts(std::string const& path) {
   return folder && path.compare(0, std::strlen(folder), folder) == 0;
 }
 
+/// Not of folders: their sync may fail, as some file systems have none.
 bool counts(int file) {
+  struct stat info {};
+  if (::fstat(file, &info) != 0 || !S_ISREG(info.st_mode)) return false;
   std::string const link = "/proc/self/fd/" + std::to_string(file);
   char path[4096];
   ssize_t const size = ::readlink(link.c_str(), path, sizeof path);
@@ -43,8 +48,11 @@ fault next_fault() {
   static long count = 0;
   ++count;
   if (!wish) return fault::none;
-  if (std::strncmp(wish, "full", 4) == 0) return count >= at ? fault::full : fault::none;
+  bool const full = std::strncmp(wish, "full", 4) == 0;
+  if (count > at && full) return fault::still_full;
   if (count != at) return fault::none;
+  if (full) return fault::full;
+  if (std::strncmp(wish, "fail", 4) == 0) return fault::fail;
   return std::strncmp(wish, "kill", 4) == 0 ? fault::kill : fault::stop;
 }
 
@@ -58,8 +66,8 @@ template <class Operation> int operate(bool counted, bool takes_space, Operation
   fault const f = counted ? next_fault() : fault::none;
   if (f == fault::kill) die();
   if (f == fault::stop) ::raise(SIGSTOP);
-  if (f == fault::full && takes_space) {
-    errno = ENOSPC;
+  if (f == fault::fail || (f == fault::full && takes_space)) {
+    errno = f == fault::fail ? EIO : ENOSPC;
     return -1;
   }
   return operation();
@@ -71,22 +79,21 @@ extern "C" {
 
 ssize_t write(int file, void const* data, size_t size) {
   static auto* const real = next<ssize_t(int, void const*, size_t)>("write");
-  static bool full = false;
+  static bool half_done = false;
   fault const f = counts(file) ? next_fault() : fault::none;
   if (f == fault::kill) {
     real(file, data, size / 2);
     die();
   }
   if (f == fault::stop) ::raise(SIGSTOP);
-  if (f == fault::full && !full && size > 1) {
-    full = true;
+  if (f == fault::none || f == fault::stop) return real(file, data, size);
+  if (!half_done && f != fault::fail && size > 1) {
+    half_done = true;
     return real(file, data, size / 2);
   }
-  if (f == fault::full) {
-    errno = ENOSPC;
-    return -1;
-  }
-  return real(file, data, size);
+  if (f == fault::fail) real(file, data, size / 2);
+  errno = f == fault::fail ? EIO : ENOSPC;
+  return -1;
 }
 
 int fsync(int file) {
