@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Speed of the convolutions and of max-pooling on the cpu device, as operations and bytes a second and as shares of the
+// Speed of the operations on the cpu device: of convolutions as operations and bytes a second and as shares of the
 // multiply-add peak that was measured right before.
 //
 //   kernels [--shape n,h,w,c,k]... [--threads N] [--benchmark_filter=...]
 //
 // Each --shape adds one convolution from c to k channels (k = 0: pooling alone) on n pictures of h x w; without any,
-// the layers of a U-Net with 64 base channels on a 256 x 256 picture. UNETDN_ISA chooses the instruction set.
+// the layers of a U-Net with 64 base channels on a 256 x 256 picture. UNETDN_ISA chooses the instruction set;
+// UNETDN_CONV=direct switches Winograd's algorithm off.
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <chrono>
@@ -19,9 +20,17 @@
 #include <vector>
 
 #include <unetdn/core/tensor.hpp>
+#include <unetdn/loss.hpp>
+#include <unetdn/metrics.hpp>
+#include <unetdn/noise.hpp>
+#include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/conv2d.hpp>
 #include <unetdn/ops/conv_transpose2d.hpp>
+#include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
+#include <unetdn/ops/reduce.hpp>
+#include <unetdn/ops/relu.hpp>
+#include <unetdn/ops/sigmoid.hpp>
 
 #include "peak.hpp"
 
@@ -37,7 +46,10 @@ std::vector<layer> const unet_layers{{1, 256, 256, 3, 64},    {1, 256, 256, 16, 
                                      {1, 128, 128, 128, 128}, {1, 64, 64, 256, 256}, {1, 32, 32, 512, 512},
                                      {1, 16, 16, 1024, 1024}};
 
-/// Whether a kernel beat the peak: then the meter is broken, and no share means anything.
+/// How many of a convolution's multiplications are left out at most: Winograd's F(4x4,3x3) does 36 of 144.
+constexpr double most_saved = 4;
+
+/// Whether a kernel beat what is possible: then the meter is broken, and no share means anything.
 bool meter_broken = false;
 
 tensor<float, cpu> filled(cpu& dev, unetdn::shape s) {
@@ -69,7 +81,7 @@ void add(std::string const& name, cpu& dev, op_cost cost, bool multiplies, std::
     state.counters["GFLOP/s"] = cost.flops * rate * 1e-9;
     state.counters["peak"] = peak * 1e-9;
     state.counters["share"] = cost.flops * rate / peak;
-    if (cost.flops * rate > peak) meter_broken = true;
+    if (cost.flops * rate > most_saved * peak) meter_broken = true;
   };
   benchmark::RegisterBenchmark(name.c_str(), run)->UseManualTime()->Unit(benchmark::kMillisecond);
 }
@@ -129,6 +141,44 @@ void add_max_pool2d(cpu& dev, layer const& l) {
       false, [=, &dev] { max_pool2d_backward(dev, o->x.view(), o->y.view(), dx->view(), true, true); });
 }
 
+/// What is bound by memory: one window of n x h x w x c elements, and for the update as many parameters.
+void add_elementwise(cpu& dev, layer const& l) {
+  unetdn::shape const xs{l.n, l.h, l.w, l.c};
+  auto const o = std::make_shared<operands>(dev, xs, xs, xs.size());
+  auto const more = std::make_shared<operands>(dev, xs, xs, xs.size());
+  std::string const name = text(l.n, "x", l.h, "x", l.w, "x", l.c);
+  auto const bound_by_memory = [&](std::string const& op, op_cost cost, std::function<void()> pass) {
+    add(op + "/" + name, dev, cost, false, std::move(pass));
+  };
+  bound_by_memory("copy", copy_cost(xs), [=, &dev] { copy<float>(dev, o->x.view(), o->y.view()); });
+  bound_by_memory("add", add_cost(xs), [=, &dev] { unetdn::add<float>(dev, o->x.view(), o->y.view()); });
+  bound_by_memory("relu/forward", relu_cost(xs, false),
+                  [=, &dev] { relu_forward<float>(dev, o->x.view(), o->y.view()); });
+  bound_by_memory("relu/backward", relu_cost(xs, true),
+                  [=, &dev] { relu_backward<float>(dev, o->x.view(), o->y.view(), more->x.view()); });
+  bound_by_memory("sigmoid/forward", sigmoid_cost(xs, false),
+                  [=, &dev] { sigmoid_forward<float>(dev, o->x.view(), o->y.view()); });
+  bound_by_memory("sigmoid/backward", sigmoid_cost(xs, true),
+                  [=, &dev] { sigmoid_backward<float>(dev, o->x.view(), o->y.view(), more->x.view()); });
+  bound_by_memory("sum", sum_cost(xs), [=, &dev] { benchmark::DoNotOptimize(sum(dev, o->x.view())); });
+  bound_by_memory("squared_norm", squared_norm_cost(xs.size()),
+                  [=, &dev] { benchmark::DoNotOptimize(squared_norm(dev, o->x.data(), o->x.size())); });
+  bound_by_memory("loss/mse", loss_cost(xs), [=, &dev] {
+    loss_and_gradient<float>(dev, loss_kind::mse, o->x.view(), o->y.view(), more->x.view());
+  });
+  bound_by_memory("adamw", adamw_cost(xs.size(), true), [=, &dev] {
+    adamw_step<float>(dev, {}, {o->x.data(), o->y.data(), o->w.data(), o->dw.data(), more->x.data(), xs.size()}, 1,
+                      1e-6, 1, 0.999);
+  });
+  bound_by_memory("gaussian_noise", copy_cost(xs), [=, &dev] {
+    std::vector<float> const sigmas(static_cast<std::size_t>(l.n), 25.f);
+    add_gaussian_noise<cpu, float>(dev, o->x.view(), more->x.view(), sigmas, {1, 0, random_stream::noise});
+  });
+  if (std::min(l.h, l.w) < 11) return;
+  bound_by_memory("ssim", {0, 2.0 * double(xs.size()) * sizeof(float)},
+                  [=] { benchmark::DoNotOptimize(ssim(o->x.view(), more->x.view())); });
+}
+
 layer parse_shape(std::string const& from) {
   layer l{};
   char comma[4] = {};
@@ -175,10 +225,11 @@ int run(int argc, char** argv) {
     if (l.k > 0) add_conv2d(dev, l);
     if (l.k > 0 && l.c > 3) add_conv_transpose2d(dev, l);
     if (l.c > 3) add_max_pool2d(dev, l);
+    add_elementwise(dev, l);
   }
   benchmark::RunSpecifiedBenchmarks();
   benchmark::ClearRegisteredBenchmarks();  // their operands live on the device
-  check(!meter_broken, "a direct kernel beat the multiply-add peak: the peak's meter is broken");
+  check(!meter_broken, "a kernel beat what the multiply-add peak allows: the peak's meter is broken");
   return 0;
 }
 

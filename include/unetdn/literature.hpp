@@ -12,6 +12,10 @@
 // The protocol behind the PSNR tables of the denoising literature (KAIR, DPIR, Restormer): which noise each test
 // picture gets, to the bit, and how results are rounded. For evaluation only; nothing is ever trained on this stream.
 
+#if defined(__FAST_MATH__)
+  #error "the literature's noise is exact to the bit: compile without -ffast-math"
+#endif
+
 namespace unetdn {
 
 /// numpy.random.seed(seed); numpy.random.normal(0, scale, size): the same values in the same order.

@@ -20,6 +20,11 @@ inline loss_kind parse_loss(std::string_view name) {
   return name == "l1" ? loss_kind::l1 : loss_kind::mse;
 }
 
+/// y and target read, dy written.
+inline op_cost loss_cost(unetdn::shape y, std::size_t element_bytes = sizeof(float)) {
+  return {4.0 * double(y.size()), 3.0 * double(y.size()) * double(element_bytes)};
+}
+
 /// The mean over all elements of |y - target| (l1) or (y - target)^2 (mse), and its gradient with respect to y:
 ///   dy = sign(y - target) / size  or  2 (y - target) / size.
 /// y, target, dy [N,H,W,C]; dy may be y. The sum is taken in double over fixed chunks of rows: equal bits for any
@@ -30,6 +35,7 @@ double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<
   static_assert(std::is_same_v<Device, cpu>, "loss_and_gradient runs on the cpu device only");
   detail::check_same_shape("loss", y, target);
   detail::check_same_shape("loss", y, dy);
+  check(y.size() > 0, "loss: there is nothing to compare in windows of ", to_string(detail::extents(y)));
   double const elements = static_cast<double>(y.size());
   std::vector<double> rows(static_cast<std::size_t>(y.n) * static_cast<std::size_t>(y.h));
   detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {

@@ -8,6 +8,8 @@
 #include <type_traits>
 #include <vector>
 
+#include <unetdn/core/error.hpp>
+
 namespace unetdn {
 
 /// The only threads in the library. Runs numbered chunks of work on `threads` threads, the calling one among them.
@@ -15,19 +17,19 @@ namespace unetdn {
 /// have equal bits for any number of threads. One caller at a time.
 class thread_pool {
  public:
-  /// `threads` <= 0 takes one per hardware thread.
+  /// `threads` <= 0 takes one per hardware thread. Throws argument_error for more than 1024, std::system_error where
+  /// the system has no more.
   explicit thread_pool(int threads = 0) {
     if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
-    for (int worker = 1; worker < threads; ++worker) helpers_.emplace_back([this, worker] { serve(worker); });
-  }
-  ~thread_pool() {
-    {
-      std::scoped_lock hold{mutex_};
-      stopping_ = true;
+    check(threads <= 1024, threads, " threads are more than any machine has use for; give at most 1024");
+    try {
+      for (int worker = 1; worker < threads; ++worker) helpers_.emplace_back([this, worker] { serve(worker); });
+    } catch (...) {
+      stop();
+      throw;
     }
-    wake_.notify_all();
-    for (auto& helper : helpers_) helper.join();
   }
+  ~thread_pool() { stop(); }
   thread_pool(thread_pool const&) = delete;
   thread_pool& operator=(thread_pool const&) = delete;
 
@@ -63,6 +65,14 @@ class thread_pool {
   }
 
  private:
+  void stop() {
+    {
+      std::scoped_lock hold{mutex_};
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (auto& helper : helpers_) helper.join();
+  }
   void take_chunks(int worker) {
     try {
       for (int chunk; (chunk = next_.fetch_add(1, std::memory_order_relaxed)) < chunks_;)

@@ -11,6 +11,7 @@
 #include <unetdn/core/error.hpp>
 #include <unetdn/core/kernel.hpp>
 #include <unetdn/devices/cpu.hpp>
+#include <unetdn/ops/cost.hpp>
 
 namespace unetdn {
 
@@ -31,6 +32,11 @@ template <class T> struct adamw_arrays {
   T* average;  ///< exponential moving average of the weights; null: none is kept
   std::int64_t size;
 };
+
+/// Seven arrays' worth of traffic a step, nine with an average; a root and a quotient counted as one operation each.
+inline op_cost adamw_cost(std::int64_t size, bool average, std::size_t element_bytes = sizeof(float)) {
+  return {(average ? 18.0 : 15.0) * double(size), (average ? 9.0 : 7.0) * double(size) * double(element_bytes)};
+}
 
 /// One step of AdamW, in one pass over memory, with the weights' moving average:
 ///   g <- gradient_scale g;  m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2
@@ -67,6 +73,11 @@ void adamw_step(Device& dev, adamw_options const& options, adamw_arrays<T> a, st
       if (a.average) a.average[i] = decay * a.average[i] + (T(1) - decay) * w;
     }
   });
+}
+
+/// Each element read once.
+inline op_cost squared_norm_cost(std::int64_t size, std::size_t element_bytes = sizeof(float)) {
+  return {2.0 * double(size), double(size) * double(element_bytes)};
 }
 
 /// Sum of squares of n elements, taken in double in fixed chunks, so equal bits for any number of threads.

@@ -5,6 +5,7 @@
 
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/ops/checks.hpp>
+#include <unetdn/ops/cost.hpp>
 
 namespace unetdn {
 
@@ -35,6 +36,15 @@ template <class X, class Y, class F> void map_elements(cpu& dev, view<X> x, view
 }
 
 }  // namespace detail
+
+/// x read, y written.
+inline op_cost copy_cost(unetdn::shape x, std::size_t element_bytes = sizeof(float)) {
+  return {0, 2.0 * double(x.size()) * double(element_bytes)};
+}
+/// x and y read, y written.
+inline op_cost add_cost(unetdn::shape x, std::size_t element_bytes = sizeof(float)) {
+  return {double(x.size()), 3.0 * double(x.size()) * double(element_bytes)};
+}
 
 /// y = x, element by element: x[N,H,W,C], y[N,H,W,C]. Moves 2 sizeof(T) bytes an element.
 /// Throws argument_error where the shapes differ.

@@ -27,6 +27,11 @@ inline double in_order(double const* v, std::size_t count) {
 
 }  // namespace detail
 
+/// Each element read once.
+inline op_cost sum_cost(unetdn::shape x, std::size_t element_bytes = sizeof(float)) {
+  return {double(x.size()), double(x.size()) * double(element_bytes)};
+}
+
 /// Sum of all elements of x[N,H,W,C], on the host. The additions have a fixed order: equal bits for any number of
 /// threads and any GPU. The cpu adds rows in double; kernels add in float within a block, and blocks in double. Reads x
 /// once, waits for the result, and takes scratch memory: 8 bytes a row on the cpu, at most 4 KiB elsewhere.

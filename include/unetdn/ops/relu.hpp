@@ -20,6 +20,11 @@ template <class K, class T> extent3 elementwise_grid(char const* op, view<T> con
 
 }  // namespace detail
 
+/// Either direction; backward reads one operand more.
+inline op_cost relu_cost(unetdn::shape x, bool backward, std::size_t element_bytes = sizeof(float)) {
+  return {double(x.size()), (backward ? 3.0 : 2.0) * double(x.size()) * double(element_bytes)};
+}
+
 /// y = max(x, 0), element by element: x[N,H,W,C], y[N,H,W,C]; y may be x. NaN stays NaN.
 /// Moves 2 sizeof(T) bytes an element. Throws argument_error where the shapes differ.
 template <class T, class Device> void relu_forward(Device& dev, view<std::type_identity_t<T> const> x, view<T> y) {

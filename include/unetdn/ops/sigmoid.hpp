@@ -6,6 +6,11 @@
 
 namespace unetdn {
 
+/// Either direction, an exponential counted as one operation; backward reads one operand more.
+inline op_cost sigmoid_cost(unetdn::shape x, bool backward, std::size_t element_bytes = sizeof(float)) {
+  return {(backward ? 3.0 : 4.0) * double(x.size()), (backward ? 3.0 : 2.0) * double(x.size()) * double(element_bytes)};
+}
+
 /// y = 1 / (1 + exp(-x)), element by element: x[N,H,W,C], y[N,H,W,C]; y may be x.
 /// Throws argument_error where the shapes differ.
 template <class T, class Device> void sigmoid_forward(Device& dev, view<std::type_identity_t<T> const> x, view<T> y) {
