@@ -6,5 +6,6 @@ namespace unetdn::cpu_bodies {
 
 template body_table<float> const& bodies<float>();
 template body_table<double> const& bodies<double>();
+template winograd_table<float> const& winograd_bodies<float>();
 
 }  // namespace unetdn::cpu_bodies

@@ -285,13 +285,19 @@ TEST_CASE("tiles give the bits of the whole picture") {
   SECTION("one level") {}
   SECTION("two levels") { config.levels = 2; }
   SECTION("three levels") { config.levels = 3; }
+  SECTION("one level, all by Winograd's algorithm") { config.base = 16; }
+  SECTION("two levels, all by Winograd's algorithm") {
+    config.base = 16;
+    config.levels = 2;
+  }
   cpu device(2);
   auto net = std::make_shared<unetdn::unet<float, cpu>>(device, config);
   net->initialise(device, 4);
-  unetdn::image const picture = noisy_picture(301, 230, 1);
-  unetdn::image const whole = unetdn::denoiser<>(net)(picture);
   unetdn::denoiser<> tiled(net);
-  tiled.limit_tile_side(4 * tiled.reach());
+  int const side = 4 * tiled.reach();
+  unetdn::image const picture = noisy_picture(side + side / 3 + 3, side + 1, 1);
+  unetdn::image const whole = unetdn::denoiser<>(net)(picture);
+  tiled.limit_tile_side(side);
   CHECK(tiled(picture).pixels == whole.pixels);
 }
 

@@ -18,13 +18,39 @@ struct conv_case {
 };
 
 std::vector<conv_case> const cases{
-    {1, 1, 1, 1, 1, 1, 1},    {1, 1, 1, 3, 5, 3, 1},   {2, 5, 7, 3, 16, 3, 1},   {1, 6, 13, 16, 33, 3, 1},
-    {1, 9, 20, 17, 48, 3, 1}, {1, 4, 5, 48, 17, 3, 1}, {1, 3, 131, 5, 3, 3, 1},  {2, 33, 9, 1, 16, 3, 1},
-    {1, 7, 6, 64, 3, 1, 1},   {1, 5, 4, 33, 70, 1, 1}, {1, 8, 9, 5, 7, 5, 1},    {1, 3, 2, 3, 2, 7, 1},
-    {1, 1, 30, 2, 1, 11, 1},  {1, 8, 8, 16, 16, 3, 2}, {2, 7, 9, 17, 33, 3, 2},  {1, 1, 2, 3, 4, 3, 2},
-    {1, 6, 5, 5, 18, 1, 2},   {1, 9, 6, 3, 5, 5, 2},   {1, 8, 10, 16, 32, 2, 2}, {2, 7, 9, 17, 5, 2, 2},
-    {1, 3, 3, 130, 40, 3, 1}, {1, 2, 300, 3, 8, 3, 1}, {3, 2, 2, 40, 130, 3, 1}, {1, 40, 41, 4, 20, 3, 1},
+    {1, 1, 1, 1, 1, 1, 1},
+    {1, 1, 1, 3, 5, 3, 1},
+    {2, 5, 7, 3, 16, 3, 1},
+    {1, 6, 13, 16, 33, 3, 1},
+    {1, 9, 20, 17, 48, 3, 1},
+    {1, 4, 5, 48, 17, 3, 1},
+    {1, 3, 131, 5, 3, 3, 1},
+    {2, 33, 9, 1, 16, 3, 1},
+    {1, 7, 6, 64, 3, 1, 1},
+    {1, 5, 4, 33, 70, 1, 1},
+    {1, 8, 9, 5, 7, 5, 1},
+    {1, 3, 2, 3, 2, 7, 1},
+    {1, 1, 30, 2, 1, 11, 1},
+    {1, 8, 8, 16, 16, 3, 2},
+    {2, 7, 9, 17, 33, 3, 2},
+    {1, 1, 2, 3, 4, 3, 2},
+    {1, 6, 5, 5, 18, 1, 2},
+    {1, 9, 6, 3, 5, 5, 2},
+    {1, 8, 10, 16, 32, 2, 2},
+    {2, 7, 9, 17, 5, 2, 2},
+    {1, 3, 3, 130, 40, 3, 1},
+    {1, 2, 300, 3, 8, 3, 1},
+    {3, 2, 2, 40, 130, 3, 1},
+    {1, 40, 41, 4, 20, 3, 1},
     {1, 1, 1, 2, 3, 2, 2},
+    // Winograd's algorithm: whole and partial tiles, channel tails, few and many tiles.
+    {1, 1, 1, 16, 16, 3, 1},
+    {1, 4, 4, 16, 32, 3, 1},
+    {1, 8, 9, 17, 31, 3, 1},
+    {2, 2, 3, 70, 16, 3, 1},
+    {1, 5, 6, 33, 65, 3, 1},
+    {1, 1, 9, 16, 100, 3, 1},
+    {1, 49, 50, 20, 18, 3, 1},
 };
 
 /// One convolution with operands, in type T, and its reference on the very same values.
@@ -58,7 +84,8 @@ template <class T> struct problem {
   }
   double forward_terms() const { return double(c.in) * c.kernel * c.kernel; }
   double data_terms() const { return double(c.out) * c.kernel * c.kernel; }
-  double weight_terms() const { return double(y_shape.pixels()); }
+  /// Winograd's algorithm adds some roundings of its own, which few pixels do not drown.
+  double weight_terms() const { return double(y_shape.pixels()) + (c.kernel == 3 && c.stride == 1 ? 16 : 0); }
   std::string label() const {
     return text(c.n, "x", c.h, "x", c.w, " ", c.in, "->", c.out, " kernel ", c.kernel, " stride ", c.stride, " ",
                 cpu_bodies::name(cpu_bodies::active_isa()));
@@ -221,17 +248,111 @@ TEMPLATE_TEST_CASE("a tile's outputs have the bits of the whole picture's", "", 
     window<T> y{p.y_shape, false};
     auto const packed = p.packed();
     conv2d_forward(dev, p.s, x.view(), packed.data(), p.bias.data(), y.view());
-    shape const tile{1, 9, 12, 50};
+    // Winograd's algorithm computes 4 x 4 outputs together: tiles begin there, and agree where all of those do.
+    shape const tile{1, 12, 16, 50};
     window<T> part{tile, false};
-    conv2d_forward(dev, p.s, x.view().images(1, 1).crop(4, 7, 9, 12), packed.data(), p.bias.data(), part.view());
+    conv2d_forward(dev, p.s, x.view().images(1, 1).crop(4, 8, 12, 16), packed.data(), p.bias.data(), part.view());
     auto const inner = [](view<T> v) {  // without the rim, which saw zeros where the whole picture has neighbours
       std::vector<T> all;
       for (int i = 0; i < v.h; ++i)
         for (int j = 0; j < v.w; ++j) all.insert(all.end(), v.pixel(0, i, j), v.pixel(0, i, j) + v.c);
       return all;
     };
-    CHECK(inner(part.view().crop(1, 1, 7, 10)) == inner(y.view().images(1, 1).crop(5, 8, 7, 10)));
+    CHECK(inner(part.view().crop(4, 4, 4, 8)) == inner(y.view().images(1, 1).crop(8, 12, 4, 8)));
   }
+}
+
+namespace {
+
+/// Computes all convolutions directly until the end of the scope.
+class use_direct {
+ public:
+  use_direct() { cpu_bodies::use(cpu_bodies::convolution_algorithm::direct); }
+  ~use_direct() { cpu_bodies::use(before_); }
+  use_direct(use_direct const&) = delete;
+  use_direct& operator=(use_direct const&) = delete;
+
+ private:
+  cpu_bodies::convolution_algorithm before_ = cpu_bodies::active_algorithm();
+};
+
+/// |a - b| / |b|, Euclidean.
+double relative_error(std::vector<float> const& a, std::vector<double> const& b) {
+  double error = 0, size = 0;
+  for (std::size_t i = 0; i < b.size(); ++i) {
+    error += (a[i] - b[i]) * (a[i] - b[i]);
+    size += b[i] * b[i];
+  }
+  return std::sqrt(error / size);
+}
+
+}  // namespace
+
+TEST_CASE("Winograd's algorithm has equal bits in both orders of its loops") {
+  using namespace cpu_bodies;
+  cpu dev{2};
+  for (auto const which : instruction_sets()) {
+    use_isa const scope{which};
+    for (conv_case const& c : {conv_case{2, 11, 14, 35, 50, 3, 1}, {1, 8, 5, 130, 40, 3, 1}, {1, 1, 1, 16, 16, 3, 1}}) {
+      problem<float> const p{c};
+      INFO(p.label());
+      auto const packed = p.packed();
+      packed_weights const layout{c.in, c.out, 9};
+      window<float> const x{p.x_shape, true, p.x}, dy{p.y_shape, true, p.dy};
+      std::vector<std::vector<float>> y, dx;
+      for (bool const share_weights : {false, true}) {
+        window<float> out{p.y_shape, true}, gradient{p.x_shape, true, p.x};
+        auto forward_job =
+            winograd_forward_job<float>(2, layout, x.view(), packed.data(), p.bias.data(), true, out.view());
+        auto data_job =
+            winograd_backward_data_job<float>(2, layout, dy.view(), packed.data(), gradient.view(), gradient.view());
+        forward_job.cut(share_weights, 2);
+        data_job.cut(share_weights, 2);
+        run(dev, forward_job);
+        run(dev, data_job);
+        CHECK(out.rim_untouched());
+        CHECK(gradient.rim_untouched());
+        y.push_back(out.values());
+        dx.push_back(gradient.values());
+      }
+      CHECK(y[0] == y[1]);
+      CHECK(dx[0] == dx[1]);
+      CHECK(std::count(y[0].begin(), y[0].end(), 0.0f) < std::ptrdiff_t(y[0].size()));
+    }
+  }
+}
+
+TEST_CASE("Winograd's algorithm is as exact as float layers need") {
+  cpu dev{2};
+  for (conv_case const& c :
+       {conv_case{1, 6, 5, 1024, 48, 3, 1}, {1, 6, 5, 48, 1024, 3, 1}, {2, 33, 30, 32, 32, 3, 1}}) {
+    problem<float> const p{c};
+    auto const x = widened(p.x), dy = widened(p.dy), w = widened(p.w), bias = widened(p.bias);
+    auto const y = p.ref.forward(x, w, bias), dx = p.ref.backward_data(dy, w), dw = p.ref.backward_weights(x, dy);
+    for (auto const which : instruction_sets()) {
+      use_isa const scope{which};
+      INFO(p.label());
+      CHECK(relative_error(forward(dev, p, p.x, false), y) <= 5e-6);
+      CHECK(relative_error(backward_data(dev, p, false), dx) <= 5e-6);
+      CHECK(relative_error(p.unpacked(backward_weights(dev, p, false).dw), dw) <= 5e-6);
+    }
+  }
+}
+
+TEST_CASE("Winograd's algorithm can be switched off") {
+  cpu dev{2};
+  problem<float> const p{{1, 9, 9, 32, 32, 3, 1}};
+  auto const y = p.ref.forward(widened(p.x), widened(p.w), widened(p.bias));
+  auto const automatic = forward(dev, p, p.x, false);
+  use_direct const scope;
+  auto const direct = forward(dev, p, p.x, false);
+  CHECK(direct != automatic);
+  CHECK(relative_error(direct, y) <= 1e-6);
+  using namespace cpu_bodies;
+  CHECK(algorithm_from_text(nullptr) == convolution_algorithm::automatic);
+  CHECK(algorithm_from_text("automatic") == convolution_algorithm::automatic);
+  CHECK(algorithm_from_text("direct") == convolution_algorithm::direct);
+  CHECK_THROWS_AS(algorithm_from_text("winograd"), argument_error);
 }
 
 TEST_CASE("conv2d's data gradient agrees with finite differences of ReLU(conv)") {

@@ -100,4 +100,11 @@ template <class T> winograd_table<T> const& winograd_bodies() {
   }
 }
 
+#if defined(UNETDN_COMPILED)
+// They are in the library unetdn::compiled.
+extern template body_table<float> const& bodies<float>();
+extern template body_table<double> const& bodies<double>();
+extern template winograd_table<float> const& winograd_bodies<float>();
+#endif
+
 }  // namespace unetdn::cpu_bodies

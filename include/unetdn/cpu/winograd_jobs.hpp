@@ -110,12 +110,12 @@ template <class T> struct winograd_correlation {
 
  private:
   /// A large y leaves the caches before it is read again; written past them, it is not read first. That needs whole
-  /// cache lines.
+  /// cache lines, and a mask elsewhere: reading it would bring y into the caches.
   void plan_stores() {
     constexpr std::int64_t large = std::int64_t(8) << 20;
     constexpr std::int64_t line = 64;
     auto const whole_lines = [](std::int64_t elements) { return elements * std::int64_t(sizeof(T)) % line == 0; };
-    past_caches = y.size() * std::int64_t(sizeof(T)) >= large && whole_lines(y.pixel_stride) &&
+    past_caches = mask.data != y.data && y.size() * std::int64_t(sizeof(T)) >= large && whole_lines(y.pixel_stride) &&
                   whole_lines(y.row_stride) && whole_lines(y.image_stride) &&
                   reinterpret_cast<std::uintptr_t>(y.data) % line == 0;
   }

@@ -10,6 +10,7 @@
 #include <unetdn/core/shape.hpp>
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/convolution.hpp>
+#include <unetdn/cpu/winograd.hpp>
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/ops/checks.hpp>
 #include <unetdn/ops/cost.hpp>
@@ -54,6 +55,8 @@ inline op_cost conv2d_cost(conv2d_shape s, unetdn::shape x, std::size_t element_
 
 namespace detail {
 template <class Device> inline constexpr bool is_cpu = std::is_same_v<Device, cpu>;
+/// Winograd's algorithm loses digits that double is asked for.
+template <class T> inline constexpr bool has_winograd = std::is_same_v<T, float>;
 
 template <class T> void check_mask(char const* op, view<T const> mask, view<T> const& dx) {
   if (mask) check_extents(op, "mask", mask, extents(dx));
@@ -114,14 +117,22 @@ void conv2d_unpack_weights(conv2d_shape s, std::span<T const> packed, std::span<
 
 /// y = epilogue(x * w + bias):
 ///   y[n][i][j][k] = bias[k] + sum over r, q, c of x[n][stride i + r - pad][stride j + q - pad][c] w[k][c][r][q]
-/// x[N,H,W,in], y[N,P,Q,out] as in conv2d_output_shape; w in the device's own layout; bias[out] or null. An output's
-/// arithmetic depends on the convolution's shape alone: a tile's outputs have the bits of the whole picture's.
+/// x[N,H,W,in], y[N,P,Q,out] as in conv2d_output_shape; w in the device's own layout; bias[out] or null. In float, 3x3
+/// kernels with stride 1 and at least 16 channels in and out run by Winograd's F(4x4,3x3) (Lavin and Gray, "Fast
+/// Algorithms for Convolutional Neural Networks", 2016), which computes 4 x 4 outputs together. An output's arithmetic
+/// depends on the convolution's shape alone, and there on its place in its 4 x 4: a part of the picture that begins at
+/// multiples of 4 has the bits of the whole picture, but for the 4 x 4 outputs at the part's rim.
 /// x and y must not overlap. Throws argument_error where extents do not fit.
 template <class T, class Device>
 void conv2d_forward(Device& dev, conv2d_shape s, std::type_identity_t<view<T const>> x, T const* w,
                     std::type_identity_t<T const*> bias, std::type_identity_t<view<T>> y, conv2d_epilogue ep = {}) {
   static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
   detail::check_extents("conv2d_forward", "y", y, conv2d_output_shape(s, detail::extents(x)));
+  if constexpr (detail::has_winograd<T>) {
+    if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
+      return cpu_bodies::run(
+          dev, cpu_bodies::winograd_forward_job<T>(dev.threads(), detail::packed(s), x, w, bias, ep.relu, y));
+  }
   cpu_bodies::run_forward(
       dev, cpu_bodies::forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), x, w, bias, ep.relu, y));
 }
@@ -137,6 +148,11 @@ void conv2d_backward_data(Device& dev, conv2d_shape s, std::type_identity_t<view
   static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
   detail::check_extents("conv2d_backward_data", "dy", dy, conv2d_output_shape(s, detail::extents(dx)));
   detail::check_mask<T>("conv2d_backward_data", mask, dx);
+  if constexpr (detail::has_winograd<T>) {
+    if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
+      return cpu_bodies::run(
+          dev, cpu_bodies::winograd_backward_data_job<T>(dev.threads(), detail::packed(s), dy, w, dx, mask));
+  }
   cpu_bodies::run_backward_data(dev,
                                 cpu_bodies::backward_data_job<T>(dev.threads(), detail::geometry(s),
                                                                  detail::packed_transposed(s), dy, w, dx, mask),
@@ -153,6 +169,11 @@ void conv2d_backward_weights(Device& dev, conv2d_shape s, std::type_identity_t<v
                              bool accumulate) {
   static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
   detail::check_extents("conv2d_backward_weights", "dy", dy, conv2d_output_shape(s, detail::extents(x)));
+  if constexpr (detail::has_winograd<T>) {
+    if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
+      return cpu_bodies::run(
+          dev, cpu_bodies::winograd_backward_weights_job<T>(detail::packed(s), x, dy, dw, db, accumulate));
+  }
   cpu_bodies::run_backward_weights(
       dev, cpu_bodies::backward_weights_job<T>(detail::geometry(s), detail::packed(s), x, dy, dw, db, accumulate));
 }
@@ -164,6 +185,17 @@ std::size_t conv2d_scratch_bytes(Device const& dev, conv2d_shape s, unetdn::shap
   using namespace cpu_bodies;
   unetdn::shape const y = conv2d_output_shape(s, x);
   view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};
+  if constexpr (detail::has_winograd<T>) {
+    if (takes_winograd(detail::geometry(s), detail::packed(s))) {
+      auto const weights = detail::packed(s);
+      auto const forward = winograd_forward_job<T>(dev.threads(), weights, vx, nullptr, nullptr, false, vy);
+      std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
+      if (!training) return bytes;
+      auto const data = winograd_backward_data_job<T>(dev.threads(), weights, vy, nullptr, vx, {});
+      auto const gradient = winograd_backward_weights_job<T>(weights, vx, vy, nullptr, nullptr, false);
+      return std::max({bytes, plan_of(data, dev.threads()).bytes(), plan_of(gradient, dev.threads()).bytes()});
+    }
+  }
   auto const forward =
       forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), vx, nullptr, nullptr, false, vy);
   std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
