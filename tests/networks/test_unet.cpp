@@ -285,8 +285,8 @@ TEST_CASE("tiles give the bits of the whole picture") {
   SECTION("one level") {}
   SECTION("two levels") { config.levels = 2; }
   SECTION("three levels") { config.levels = 3; }
-  SECTION("one level, all by Winograd's algorithm") { config.base = 16; }
-  SECTION("two levels, all by Winograd's algorithm") {
+  SECTION("one level, more channels") { config.base = 16; }
+  SECTION("two levels, more channels") {
     config.base = 16;
     config.levels = 2;
   }

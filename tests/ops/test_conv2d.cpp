@@ -44,6 +44,8 @@ std::vector<conv_case> const cases{
     {1, 40, 41, 4, 20, 3, 1},
     {1, 1, 1, 2, 3, 2, 2},
     // Winograd's algorithm: whole and partial tiles, channel tails, few and many tiles.
+    {1, 9, 10, 8, 12, 3, 1},
+    {1, 6, 7, 12, 8, 3, 1},
     {1, 1, 1, 16, 16, 3, 1},
     {1, 4, 4, 16, 32, 3, 1},
     {1, 8, 9, 17, 31, 3, 1},

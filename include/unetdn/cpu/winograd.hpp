@@ -41,7 +41,7 @@ inline void use(convolution_algorithm which) { active_algorithm_setting().store(
 /// Whether Winograd's algorithm computes the convolution, forward and both gradients. Never a question of extents: a
 /// picture's parts have the bits of the whole.
 inline bool takes_winograd(kernel_geometry geometry, packed_weights weights) {
-  constexpr int least_channels = 16;  // with fewer, the transforms cost more than they save
+  constexpr int least_channels = 8;  // measured: half of a group may be padding, and it still is faster
   return geometry.kernel == 3 && geometry.stride == 1 &&
          std::min(weights.channels, weights.outputs) >= least_channels &&
          active_algorithm() == convolution_algorithm::automatic;

@@ -118,7 +118,7 @@ void conv2d_unpack_weights(conv2d_shape s, std::span<T const> packed, std::span<
 /// y = epilogue(x * w + bias):
 ///   y[n][i][j][k] = bias[k] + sum over r, q, c of x[n][stride i + r - pad][stride j + q - pad][c] w[k][c][r][q]
 /// x[N,H,W,in], y[N,P,Q,out] as in conv2d_output_shape; w in the device's own layout; bias[out] or null. In float, 3x3
-/// kernels with stride 1 and at least 16 channels in and out run by Winograd's F(4x4,3x3) (Lavin and Gray, "Fast
+/// kernels with stride 1 and at least 8 channels in and out run by Winograd's F(4x4,3x3) (Lavin and Gray, "Fast
 /// Algorithms for Convolutional Neural Networks", 2016), which computes 4 x 4 outputs together. An output's arithmetic
 /// depends on the convolution's shape alone, and there on its place in its 4 x 4: a part of the picture that begins at
 /// multiples of 4 has the bits of the whole picture, but for the 4 x 4 outputs at the part's rim.
