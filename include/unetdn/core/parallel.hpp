@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -54,13 +55,16 @@ class thread_pool {
       chunks_ = chunks;
       next_.store(0, std::memory_order_relaxed);
       failure_ = nullptr;
-      busy_ = static_cast<int>(helpers_.size());
-      ++generation_;
+      busy_.store(static_cast<int>(helpers_.size()), std::memory_order_relaxed);
+      generation_.fetch_add(1, std::memory_order_release);
     }
     wake_.notify_all();
     take_chunks(0);
-    std::unique_lock hold{mutex_};
-    done_.wait(hold, [this] { return busy_ == 0; });
+    auto const all_done = [this] { return busy_.load(std::memory_order_acquire) == 0; };
+    if (!soon(all_done)) {
+      std::unique_lock hold{mutex_};
+      done_.wait(hold, all_done);
+    }
     if (failure_) std::rethrow_exception(failure_);
   }
 
@@ -86,16 +90,30 @@ class thread_pool {
   void serve(int worker) {
     unsigned seen = 0;
     for (;;) {
-      {
+      auto const called = [&] { return stopping_.load() || generation_.load(std::memory_order_acquire) != seen; };
+      if (!soon(called)) {
         std::unique_lock hold{mutex_};
-        wake_.wait(hold, [&] { return stopping_ || generation_ != seen; });
-        if (stopping_) return;
-        seen = generation_;
+        wake_.wait(hold, called);
       }
+      if (stopping_.load()) return;
+      seen = generation_.load(std::memory_order_acquire);
       take_chunks(worker);
-      std::scoped_lock hold{mutex_};
-      if (--busy_ == 0) done_.notify_one();
+      if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+        std::scoped_lock hold{mutex_};
+        done_.notify_one();
+      }
     }
+  }
+
+  /// Whether `condition` holds within some tens of microseconds. Layers follow each other faster than a sleeping thread
+  /// wakes; but waiting is bounded and yields, so that it costs others little where cores are shared.
+  template <class Condition> static bool soon(Condition const& condition) {
+    auto const end = std::chrono::steady_clock::now() + std::chrono::microseconds(50);
+    do {
+      if (condition()) return true;
+      std::this_thread::yield();
+    } while (std::chrono::steady_clock::now() < end);
+    return condition();
   }
 
   std::vector<std::thread> helpers_;
@@ -103,10 +121,11 @@ class thread_pool {
   std::condition_variable wake_, done_;
   void (*call_)(void*, int, int) = nullptr;
   void* function_ = nullptr;
-  int chunks_ = 0, busy_ = 0;
+  int chunks_ = 0;
+  std::atomic<int> busy_{0};
   std::atomic<int> next_{0};
-  unsigned generation_ = 0;
-  bool stopping_ = false;
+  std::atomic<unsigned> generation_{0};
+  std::atomic<bool> stopping_{false};
   std::exception_ptr failure_;
 };
 
