@@ -78,7 +78,7 @@ if [[ $fast == yes ]]; then
   finish
 fi
 
-stage "g++: build" build ci-gcc && stage "g++: tests" run_tests ci-gcc
+stage "g++, and nvcc where there is one: build" build ci-gcc && stage "g++: tests" run_tests ci-gcc
 stage "clang++: build" build ci-clang && {
   stage "clang++: tests" run_tests ci-clang
   stage "clang++: each header alone" cmake --build --preset ci-clang -j "$jobs" --target unetdn_headers
@@ -90,8 +90,5 @@ stage "ThreadSanitizer: build" build tsan && stage "ThreadSanitizer: tests" run_
 stage "consumers" tests/consume/run.sh
 if clang-format --version | grep -q 'version 14\.'; then
   stage "clang-format" check_format
-fi
-if command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]]; then
-  stage "nvcc: build" build release -D UNETDN_CUDA=ON && stage "nvcc: tests" run_tests release -R cuda
 fi
 finish

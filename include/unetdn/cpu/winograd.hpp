@@ -38,8 +38,8 @@ inline convolution_algorithm active_algorithm() { return active_algorithm_settin
 /// Lets convolutions be computed this way from now on; for tests and measurements. Results differ by rounding.
 inline void use(convolution_algorithm which) { active_algorithm_setting().store(which, std::memory_order_relaxed); }
 
-/// Whether Winograd's algorithm computes the convolution, forward and both gradients. Never a question of extents: a
-/// picture's parts have the bits of the whole.
+/// Whether Winograd's algorithm computes the convolution, forward and both gradients. Never a question of extents, so
+/// that a network computes the same way for every picture. A NaN or infinity spreads over its 4x4 tile of outputs.
 inline bool takes_winograd(kernel_geometry geometry, packed_weights weights) {
   constexpr int least_channels = 8;  // measured: half of a group may be padding, and it still is faster
   return geometry.kernel == 3 && geometry.stride == 1 &&

@@ -16,8 +16,9 @@ namespace unetdn {
 /// Denoises pictures of any size: a device, a network and a session in one. One picture at a time; for more at once,
 /// give each thread a denoiser of its own (they may share the network).
 ///
-/// Pictures too large to be held at once are cut into tiles that overlap by the network's reach, so that the result has
-/// the same bits as the whole (no normalisation layer looks further).
+/// Pictures too large to be held at once are cut into tiles that overlap by the network's reach, so that the result is
+/// that of the whole (no normalisation layer looks further): up to rounding, since Winograd convolution computes 4x4
+/// outputs together, and to the bit where UNETDN_CONV=direct is set.
 template <class T = float, class Device = cpu> class denoiser {
  public:
   /// Reads the weights. Throws file_error where the file is missing, damaged or not a U-Net's; out_of_memory.
@@ -69,8 +70,7 @@ template <class T = float, class Device = cpu> class denoiser {
 
   /// The same for a window [1,h,w,in_channels] of floats on the host; `to` may be `from`.
   void run(view<float const> from, view<float> to, std::optional<float> sigma_255 = {}) {
-    // On every level, tiles begin where a tile of the convolutions' algorithm does: see winograd.hpp.
-    int const multiple = convolution_tile * network_->config().multiple();
+    int const multiple = network_->config().multiple();
     int const side = tile_side_;
     if (std::int64_t(from.h) * from.w <= std::int64_t(side) * side)
       return run_tile(from, to, 0, 0, from.h, from.w, sigma_255);
@@ -100,29 +100,14 @@ template <class T = float, class Device = cpu> class denoiser {
   /// The default keeps activations near 0.5 GiB.
   void limit_tile_side(int side) { tile_side_ = std::max(side, 4 * reach()); }
 
-  /// How far, in pixels, an input can change the bits of an output. Convolutions compute 4 x 4 outputs together, so a
-  /// pixel changes the bits of all of those that one of them depends on: more than it changes their values.
+  /// How far, in pixels, an output can see: two 3x3 convolutions a level on the way down and up, and the alignment of
+  /// the pooling windows.
   int reach() const {
     int const levels = network_->config().levels;
-    int changed = 0;  // pixels from the picture's edge, on one level after another
-    auto const convolve_twice = [&] {
-      for (int i = 0; i < 2; ++i) changed = round_up(changed + 1, convolution_tile);
-    };
-    for (int level = 0; level < levels; ++level) {
-      convolve_twice();
-      changed = ceil_div(changed, 2);
-    }
-    convolve_twice();
-    for (int level = 0; level < levels; ++level) {
-      changed *= 2;
-      convolve_twice();
-    }
-    return changed;
+    return 2 * ((2 << levels) - 1) + 2 * ((1 << levels) - 1) + (1 << levels) - 1;
   }
 
  private:
-  static constexpr int convolution_tile = 4;
-
   void run_tile(view<float const> tile, view<float> to, int top, int left, int rows, int columns,
                 std::optional<float> sigma_255) {
     unetdn::shape const s{1, tile.h, tile.w, tile.c};

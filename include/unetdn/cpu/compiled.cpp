@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The library is header-only; what takes the compiler longest may also be compiled once, here (target unetdn::compiled).
+// The library is header-only; what takes the compiler longest may also be compiled once, here (target
+// unetdn::compiled).
 #include <unetdn/cpu/bodies.hpp>
 
 namespace unetdn::cpu_bodies {
