@@ -147,8 +147,8 @@ inline std::vector<resize_taps> make_resize_taps(int from, int to, resize_filter
   std::vector<double> weights;
   for (int i = 0; i < to; ++i) {
     double const center = (i + 0.5) * scale;
-    int const first = std::max(0, int(center - reach + 0.5));
-    int const last = std::min(from, int(center + reach + 0.5));
+    int const first = std::max(0, int(std::floor(center - reach + 0.5)));
+    int const last = std::min(from, int(std::floor(center + reach + 0.5)));
     weights.clear();
     double sum = 0;
     for (int j = first; j < last; ++j) {
