@@ -58,9 +58,11 @@ class cpu {
     return p;
   }
   static void release(void* p) noexcept { std::free(p); }
-  static void upload(void* to, void const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
-  static void download(void* to, void const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
-  static void copy(void* to, void const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+  static void upload(void* to, void const* from, std::size_t bytes) { copy(to, from, bytes); }
+  static void download(void* to, void const* from, std::size_t bytes) { copy(to, from, bytes); }
+  static void copy(void* to, void const* from, std::size_t bytes) {
+    if (bytes) std::memcpy(to, from, bytes);  // empty spans may be null, which memcpy must not be given
+  }
   static void fill_zero(void* p, std::size_t bytes) { std::memset(p, 0, bytes); }
   static void synchronize() {}
 
