@@ -44,13 +44,6 @@ inline float parse_sigma(std::string_view part, std::string_view whole) {
   return value;
 }
 
-/// The shortest decimal text that reads back as the same float.
-inline std::string shortest(float value) {
-  char digits[32];
-  auto const [end, failure] = std::to_chars(digits, digits + sizeof digits, value);
-  return failure == std::errc{} ? std::string(digits, end) : text(value);
-}
-
 }  // namespace detail
 
 /// Reads the spelling of a noise_level. Throws argument_error, saying what is wrong with which part.
@@ -71,8 +64,8 @@ inline noise_level parse_noise(std::string_view spelling) {
 
 /// The spelling that parse_noise reads back as the same level.
 inline std::string to_string(noise_level const& level) {
-  std::string const low = "gaussian:" + detail::shortest(level.low);
-  return level.fixed() ? low : low + ".." + detail::shortest(level.high);
+  std::string const low = "gaussian:" + text(level.low);
+  return level.fixed() ? low : low + ".." + text(level.high);
 }
 
 /// Standard deviation for one picture, in units of 1/255: element 0 of its sample in the stream `level`.
