@@ -112,6 +112,110 @@ inline std::vector<unetdn::image> read_folder(std::filesystem::path const& folde
   return pictures;
 }
 
+/// The same scene with and without noise.
+struct picture_pair {
+  std::string name;
+  std::filesystem::path noisy, clean;
+};
+
+namespace detail {
+
+/// The last word of a name, with what sets it off: "_real" of "plug_12_real"; empty where there is only one word.
+inline std::string last_word(std::string const& stem) {
+  std::size_t const at = stem.find_last_of("_- .");
+  return at == std::string::npos || at == 0 ? std::string() : stem.substr(at);
+}
+
+/// What files are paired by: their names, their stems, or their stems without the last word, if that is the same for
+/// all.
+enum class pair_key { name, stem, stem_without_word };
+
+inline std::vector<std::string> pair_keys(std::vector<std::filesystem::path> const& files, pair_key kind) {
+  std::string const word = last_word(files.front().stem().string());
+  std::vector<std::string> keys;
+  for (auto const& file : files) {
+    std::string key = (kind == pair_key::name ? file.filename() : file.stem()).string();
+    if (kind == pair_key::stem_without_word) {
+      if (last_word(key) != word) return {};
+      key.resize(key.size() - word.size());
+    }
+    keys.push_back(std::move(key));
+  }
+  return keys;
+}
+
+/// Pairs of equal keys; false, and the first file without a partner of its own, where some are left.
+inline bool pair_by_keys(std::vector<std::filesystem::path> const& noisy, pair_key noisy_kind,
+                         std::vector<std::filesystem::path> const& clean, pair_key clean_kind,
+                         std::vector<picture_pair>& pairs, std::filesystem::path& alone) {
+  pairs.clear();
+  alone.clear();
+  std::vector<std::string> const noisy_keys = pair_keys(noisy, noisy_kind);
+  std::vector<std::string> const clean_keys = pair_keys(clean, clean_kind);
+  std::map<std::string, std::filesystem::path> partners;
+  for (std::size_t i = 0; i < clean_keys.size(); ++i) {
+    if (!partners.emplace(clean_keys[i], clean[i]).second) alone = clean[i];
+  }
+  for (std::size_t i = 0; i < noisy_keys.size(); ++i) {
+    auto const partner = partners.extract(noisy_keys[i]);
+    if (partner) {
+      pairs.push_back({noisy_keys[i], noisy[i], partner.mapped()});
+    } else if (alone.empty()) {
+      alone = noisy[i];
+    }
+  }
+  if (alone.empty() && !partners.empty()) alone = partners.begin()->second;
+  return alone.empty() && !pairs.empty();
+}
+
+/// Takes the clean pictures, told by their last word, out of a folder's `files`, which then are the noisy ones.
+inline std::vector<std::filesystem::path> take_clean(std::vector<std::filesystem::path>& files) {
+  auto const is_noisy = [](std::filesystem::path const& file) {
+    std::string const word = last_word(file.stem().string());
+    return word != "_clean" && word != "_mean" && word != "_gt" && word != "_GT";
+  };
+  auto const middle = std::stable_partition(files.begin(), files.end(), is_noisy);
+  std::vector<std::filesystem::path> clean(middle, files.end());
+  files.erase(middle, files.end());
+  return clean;
+}
+
+}  // namespace detail
+
+/// Pairs the pictures of two folders by name: equal names, equal names but for the extension, or equal ones without the
+/// last word where that is the same in all of a folder (plug_12_real.jpg and plug_12_mean.jpg). Both may be one folder
+/// whose clean pictures end in _clean, _mean or _gt.
+///
+/// Throws argument_error, naming the picture, where one has no partner; file_error where a folder has no pictures.
+inline std::vector<picture_pair> pair_pictures(std::filesystem::path const& noisy_folder,
+                                               std::filesystem::path const& clean_folder) {
+  std::vector<std::filesystem::path> noisy = unetdn::list_images(noisy_folder);
+  std::vector<std::filesystem::path> clean = unetdn::list_images(clean_folder);
+  if (std::filesystem::equivalent(noisy_folder, clean_folder)) {
+    clean = detail::take_clean(noisy);
+    unetdn::check(
+        !noisy.empty() && !clean.empty(), noisy_folder.string(),
+        " is to hold both noisy and clean pictures; end the clean ones' names in _clean or _mean, or give two "
+        "folders");
+  }
+  using detail::pair_key;
+  std::pair<pair_key, pair_key> const kinds[] = {{pair_key::name, pair_key::name},
+                                                 {pair_key::stem, pair_key::stem},
+                                                 {pair_key::stem_without_word, pair_key::stem},
+                                                 {pair_key::stem, pair_key::stem_without_word},
+                                                 {pair_key::stem_without_word, pair_key::stem_without_word}};
+  std::size_t most = 0;
+  std::filesystem::path alone, alone_at_best;
+  for (auto const& [noisy_kind, clean_kind] : kinds) {
+    std::vector<picture_pair> pairs;
+    if (detail::pair_by_keys(noisy, noisy_kind, clean, clean_kind, pairs, alone)) return pairs;
+    if (alone_at_best.empty() || pairs.size() > most) alone_at_best = alone;
+    most = std::max(most, pairs.size());
+  }
+  throw unetdn::argument_error(alone_at_best.string() +
+                               " has no partner of the same name; rename it, or remove it from the folder");
+}
+
 /// "75 s", "12 min" or "3.5 h".
 inline std::string duration(double seconds) {
   char line[32];
