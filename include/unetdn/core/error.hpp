@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <charconv>
+#include <cstddef>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -28,32 +30,60 @@ class file_error : public error {
 };
 
 namespace detail {
-inline void append(std::string& to, std::string_view part) { to += part; }
-inline void append(std::string& to, char part) { to += part; }
-/// Floating-point numbers as the shortest decimal text that reads back as the same number.
-template <class Number>
-requires std::is_arithmetic_v<Number>
-void append(std::string& to, Number part) {
-  if constexpr (std::is_same_v<Number, bool>) {
-    to += part ? "true" : "false";
-  } else {
-    char digits[40];
-    to.append(digits, std::to_chars(digits, digits + sizeof digits, part).ptr);
+/// A string or a number on its way into text(). It keeps no copy of a string.
+class text_part {
+ public:
+  text_part(std::string_view part) : string_{part} {}
+  text_part(std::string const& part) : string_{part} {}
+  text_part(char const* part) : string_{part} {}
+  text_part(char part) : number_{part}, length_{1} {}
+  text_part(bool part) : string_{part ? "true" : "false"} {}
+  /// Floating-point numbers become the shortest decimal text that reads back as the same number.
+  template <class Number>
+  requires std::is_arithmetic_v<Number> text_part(Number part) {
+    // Few types of numbers: std::to_chars for integers is a template, compiled for each.
+    if constexpr (std::is_floating_point_v<Number>) {
+      print(part);
+    } else if constexpr (std::is_signed_v<Number>) {
+      print(static_cast<long long>(part));
+    } else {
+      print(static_cast<unsigned long long>(part));
+    }
   }
+
+  std::string_view view() const { return length_ ? std::string_view{number_, length_} : string_; }
+
+ private:
+  template <class Number> void print(Number part) {
+    length_ = static_cast<std::size_t>(std::to_chars(number_, number_ + sizeof number_, part).ptr - number_);
+  }
+
+  std::string_view string_;
+  char number_[40];
+  std::size_t length_ = 0;
+};
+
+inline std::string joined(std::initializer_list<text_part> parts) {
+  std::string s;
+  for (text_part const& part : parts) s += part.view();
+  return s;
+}
+
+/// Apart from check(), which is everywhere, and marked as rare: compilers then spend little on it.
+template <class... Parts> [[noreturn, gnu::cold, gnu::noinline]] void fail_check(Parts const&... parts) {
+  throw argument_error(joined({text_part(parts)...}));
 }
 }  // namespace detail
 
 /// Concatenates strings and numbers; the library's only string formatting (std::format is newer than the oldest
 /// compiler).
 template <class... Parts> std::string text(Parts const&... parts) {
-  std::string s;
-  (detail::append(s, parts), ...);
-  return s;
+  return detail::joined({detail::text_part(parts)...});
 }
 
 /// Throws argument_error with the concatenated parts unless `ok`. The text is built only on failure.
 template <class... Parts> void check(bool ok, Parts const&... parts) {
-  if (!ok) throw argument_error(text(parts...));
+  if (!ok) detail::fail_check(parts...);
 }
 
 }  // namespace unetdn

@@ -40,18 +40,28 @@ class thread_pool {
   /// Two calls never run with the same worker at the same time. The first exception that a chunk throws is rethrown
   /// here; chunks not yet begun are then left out.
   template <class F> void run(int chunks, F&& f) {
+    // A type-erased reference: a std::function would allocate, and each F would be a copy of all below.
+    run(
+        chunks,
+        [](void* function, int chunk, int worker) {
+          (*static_cast<std::remove_reference_t<F>*>(function))(chunk, worker);
+        },
+        const_cast<void*>(static_cast<void const*>(&f)));
+  }
+
+ private:
+  using call = void (*)(void* function, int chunk, int worker);
+
+  void run(int chunks, call f, void* function) {
     if (chunks <= 0) return;
     if (chunks == 1 || helpers_.empty()) {
-      for (int chunk = 0; chunk < chunks; ++chunk) f(chunk, 0);
+      for (int chunk = 0; chunk < chunks; ++chunk) f(function, chunk, 0);
       return;
     }
     {
       std::scoped_lock hold{mutex_};
-      // A type-erased reference: a std::function would allocate.
-      call_ = [](void* function, int chunk, int worker) {
-        (*static_cast<std::remove_reference_t<F>*>(function))(chunk, worker);
-      };
-      function_ = const_cast<void*>(static_cast<void const*>(&f));
+      call_ = f;
+      function_ = function;
       chunks_ = chunks;
       next_.store(0, std::memory_order_relaxed);
       failure_ = nullptr;
@@ -68,7 +78,6 @@ class thread_pool {
     if (failure_) std::rethrow_exception(failure_);
   }
 
- private:
   void stop() {
     {
       std::scoped_lock hold{mutex_};
@@ -119,7 +128,7 @@ class thread_pool {
   std::vector<std::thread> helpers_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
-  void (*call_)(void*, int, int) = nullptr;
+  call call_ = nullptr;
   void* function_ = nullptr;
   int chunks_ = 0;
   std::atomic<int> busy_{0};

@@ -72,39 +72,29 @@ namespace unetdn::cpu_bodies::avx512 {
 
 namespace unetdn::cpu_bodies {
 
-/// The bodies that run: see active_isa().
-template <class T> body_table<T> const& bodies() {
+/// The bodies that run (see active_isa()): `Table` is forward_bodies<T>, gradient_bodies<T>, winograd_bodies<T> or
+/// winograd_gradient_bodies<T>.
+template <class Table> Table const& bodies() {
   switch (active_isa()) {
 #if UNETDN_X86_BODIES
     case isa::avx512:
-      return avx512::table<T>;
+      return avx512::table<Table>;
     case isa::avx2:
-      return avx2::table<T>;
+      return avx2::table<Table>;
 #endif
     default:
-      return portable::table<T>;
-  }
-}
-
-/// The Winograd bodies that run.
-template <class T> winograd_table<T> const& winograd_bodies() {
-  switch (active_isa()) {
-#if UNETDN_X86_BODIES
-    case isa::avx512:
-      return avx512::winograd<T>;
-    case isa::avx2:
-      return avx2::winograd<T>;
-#endif
-    default:
-      return portable::winograd<T>;
+      return portable::table<Table>;
   }
 }
 
 #if defined(UNETDN_COMPILED)
 // They are in the library unetdn::compiled.
-extern template body_table<float> const& bodies<float>();
-extern template body_table<double> const& bodies<double>();
-extern template winograd_table<float> const& winograd_bodies<float>();
+extern template forward_bodies<float> const& bodies();
+extern template forward_bodies<double> const& bodies();
+extern template gradient_bodies<float> const& bodies();
+extern template gradient_bodies<double> const& bodies();
+extern template winograd_bodies<float> const& bodies();
+extern template winograd_gradient_bodies<float> const& bodies();
 #endif
 
 }  // namespace unetdn::cpu_bodies

@@ -5,8 +5,11 @@
 
 namespace unetdn::cpu_bodies {
 
-template body_table<float> const& bodies<float>();
-template body_table<double> const& bodies<double>();
-template winograd_table<float> const& winograd_bodies<float>();
+template forward_bodies<float> const& bodies();
+template forward_bodies<double> const& bodies();
+template gradient_bodies<float> const& bodies();
+template gradient_bodies<double> const& bodies();
+template winograd_bodies<float> const& bodies();
+template winograd_gradient_bodies<float> const& bodies();
 
 }  // namespace unetdn::cpu_bodies

@@ -181,7 +181,7 @@ inline std::size_t transposed_elements(packed_weights transposed) {
 }
 
 template <class T> void run(cpu& dev, correlation<T> const& job, scratch_plan<T> const& plan, T* scratch) {
-  auto const body = bodies<T>().correlate;
+  auto const body = bodies<forward_bodies<T>>().correlate;
   dev.parallel(job.units(), [&](int unit, int worker) { body(job, unit, plan.of_worker(scratch, worker)); });
 }
 
@@ -195,7 +195,7 @@ template <class T> void run_backward_data(cpu& dev, correlation<T> job, packed_w
   auto const plan = plan_of(job, dev.threads(), transposed_elements(job.weights));
   T* const scratch = static_cast<T*>(dev.scratch(plan.bytes()));
   weight_transpose<T> const transpose{job.w, scratch, weights};
-  auto const body = bodies<T>().transpose_weights;
+  auto const body = bodies<gradient_bodies<T>>().transpose_weights;
   dev.parallel(job.weights.panels(), [&](int panel, int) { body(transpose, panel); });
   job.w = scratch;
   run(dev, job, plan, scratch);
@@ -209,7 +209,7 @@ template <class T> void run_backward_weights(cpu& dev, weight_gradient<T> job) {
   }
   auto const plan = plan_of(job, dev.threads());
   job.partials = static_cast<T*>(dev.scratch(plan.bytes()));
-  auto const& table = bodies<T>();
+  auto const& table = bodies<gradient_bodies<T>>();
   dev.parallel(job.units(), [&](int unit, int worker) {
     table.sum_weight_gradient(job, unit, plan.of_worker(job.partials, worker));
   });

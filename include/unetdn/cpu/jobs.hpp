@@ -231,14 +231,19 @@ template <class T> struct pool_backward {
   bool accumulate = false, relu_mask = false;
 };
 
-/// The bodies of one instruction set.
-template <class T> struct body_table {
+// The bodies of one instruction set, in tables of what is used together: a program that only denoises does not make its
+// compiler translate gradients.
+
+template <class T> struct forward_bodies {
   void (*correlate)(correlation<T> const&, int unit, T* scratch);
+  void (*pool_forward_row)(pool_forward<T> const&, int unit);
+};
+
+template <class T> struct gradient_bodies {
   void (*sum_weight_gradient)(weight_gradient<T> const&, int unit, T* scratch);
   /// to[i] = (add ? to[i] : 0) + from[i] + from[stride + i] + ...
   void (*sum_parts)(T const* from, int parts, std::int64_t stride, T* to, std::int64_t elements, bool add);
   void (*transpose_weights)(weight_transpose<T> const&, int panel);
-  void (*pool_forward_row)(pool_forward<T> const&, int unit);
   void (*pool_backward_row)(pool_backward<T> const&, int unit);
 };
 

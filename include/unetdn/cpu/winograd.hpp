@@ -100,7 +100,7 @@ template <class T> void run(cpu& dev, winograd_correlation<T> job) {
   if (job.tiles.count() == 0) return;
   auto const plan = plan_of(job, dev.threads());
   job.shared = static_cast<T*>(dev.scratch(plan.bytes()));
-  auto const& table = winograd_bodies<T>();
+  auto const& table = bodies<winograd_bodies<T>>();
   int const panels = job.panels().panels();
   if (job.shares_weights) {
     dev.parallel(panels * job.groups(), [&](int unit, int) { table.share_weights(job, unit); });
@@ -121,7 +121,7 @@ template <class T> void run(cpu& dev, winograd_weight_gradient<T> job) {
   }
   auto const plan = plan_of(job, dev.threads());
   job.shared = static_cast<T*>(dev.scratch(plan.bytes()));
-  auto const& table = winograd_bodies<T>();
+  auto const& table = bodies<winograd_gradient_bodies<T>>();
   int const panels = job.weights.panels();
   int const groups = job.x_groups() + job.g_groups();
   int bias_parts = 0;
@@ -137,8 +137,8 @@ template <class T> void run(cpu& dev, winograd_weight_gradient<T> job) {
   }
   if (job.keeps_sums) dev.parallel(job.channel_blocks() * panels, [&](int unit, int) { table.finish_sums(job, unit); });
   if (job.db)
-    bodies<T>().sum_parts(job.bias_parts(), bias_parts, job.bias_elements(), job.db, job.weights.outputs,
-                          job.accumulate);
+    bodies<gradient_bodies<T>>().sum_parts(job.bias_parts(), bias_parts, job.bias_elements(), job.db,
+                                           job.weights.outputs, job.accumulate);
 }
 
 }  // namespace unetdn::cpu_bodies

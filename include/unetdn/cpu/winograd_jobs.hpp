@@ -182,8 +182,8 @@ template <class T> struct winograd_weight_gradient {
   }
 };
 
-/// The Winograd bodies of one instruction set.
-template <class T> struct winograd_table {
+/// The Winograd bodies of one instruction set: forward and data gradient.
+template <class T> struct winograd_bodies {
   /// Units: panels x groups of input channels.
   void (*share_weights)(winograd_correlation<T> const&, int unit);
   /// Units: blocks of tiles.
@@ -192,7 +192,10 @@ template <class T> struct winograd_table {
   void (*share_input)(winograd_correlation<T> const&, int unit);
   /// Units: panels.
   void (*correlate_panel)(winograd_correlation<T> const&, int unit, T* scratch);
+};
 
+/// The Winograd bodies of one instruction set: weight gradient.
+template <class T> struct winograd_gradient_bodies {
   /// Units: parts x (groups of x and of g).
   void (*transform_round)(winograd_weight_gradient<T> const&, int unit);
   /// Units: points x panels. Only where the sums are kept.

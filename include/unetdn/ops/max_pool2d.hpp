@@ -30,7 +30,7 @@ void max_pool2d_forward(Device& dev, std::type_identity_t<view<T const>> x, view
   static_assert(detail::is_cpu<Device>, "max_pool2d exists on the cpu device only");
   detail::check_extents("max_pool2d_forward", "y", y, max_pool2d_output_shape(detail::extents(x)));
   cpu_bodies::pool_forward<T> const job{x, y};
-  auto const body = cpu_bodies::bodies<T>().pool_forward_row;
+  auto const body = cpu_bodies::bodies<cpu_bodies::forward_bodies<T>>().pool_forward_row;
   dev.parallel(y.n * y.h, [&](int unit, int) { body(job, unit); });
 }
 
@@ -45,7 +45,7 @@ void max_pool2d_backward(Device& dev, std::type_identity_t<view<T const>> x, std
   detail::check_extents("max_pool2d_backward", "dy", dy, max_pool2d_output_shape(detail::extents(x)));
   detail::check_extents("max_pool2d_backward", "dx", dx, detail::extents(x));
   cpu_bodies::pool_backward<T> const job{x, dy, dx, accumulate, relu_mask};
-  auto const body = cpu_bodies::bodies<T>().pool_backward_row;
+  auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().pool_backward_row;
   dev.parallel(x.n * ceil_div(x.h, 2), [&](int unit, int) { body(job, unit); });
 }
 

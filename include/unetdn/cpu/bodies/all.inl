@@ -15,11 +15,19 @@
 #include <unetdn/cpu/bodies/winograd.inl>
 #include <unetdn/cpu/bodies/winograd_weight_gradient.inl>
 
-template <class T>
-inline constexpr body_table<T> table{correlate<T>,         sum_weight_gradient<T>, sum_parts<T>,
-                                     transpose_weights<T>, pool_forward_row<T>,    pool_backward_row<T>};
+template <class Table> inline constexpr Table table{};
 
 template <class T>
-inline constexpr winograd_table<T> winograd{
-    share_weights<T>,   correlate_tiles<T>, share_input<T>, correlate_outputs_of_panel<T>,
-    transform_round<T>, add_products<T>,    finish_sums<T>, add_round<T>};
+inline constexpr forward_bodies<T> table<forward_bodies<T>>{correlate<T>, pool_forward_row<T>};
+
+template <class T>
+inline constexpr gradient_bodies<T> table<gradient_bodies<T>>{sum_weight_gradient<T>, sum_parts<T>,
+                                                              transpose_weights<T>, pool_backward_row<T>};
+
+template <class T>
+inline constexpr winograd_bodies<T> table<winograd_bodies<T>>{share_weights<T>, correlate_tiles<T>, share_input<T>,
+                                                              correlate_outputs_of_panel<T>};
+
+template <class T>
+inline constexpr winograd_gradient_bodies<T> table<winograd_gradient_bodies<T>>{transform_round<T>, add_products<T>,
+                                                                                finish_sums<T>, add_round<T>};
