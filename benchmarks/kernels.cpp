@@ -163,7 +163,7 @@ void add_elementwise(cpu& dev, layer const& l) {
   bound_by_memory("sum", sum_cost(xs), [=, &dev] { benchmark::DoNotOptimize(sum(dev, o->x.view())); });
   bound_by_memory("squared_norm", squared_norm_cost(xs.size()),
                   [=, &dev] { benchmark::DoNotOptimize(squared_norm(dev, o->x.data(), o->x.size())); });
-  bound_by_memory("loss/mse", loss_cost(xs), [=, &dev] {
+  bound_by_memory("loss/mse", loss_cost(loss_kind::mse, xs), [=, &dev] {
     loss_and_gradient<float>(dev, loss_kind::mse, o->x.view(), o->y.view(), more->x.view());
   });
   bound_by_memory("adamw", adamw_cost(xs.size(), true), [=, &dev] {
@@ -174,7 +174,10 @@ void add_elementwise(cpu& dev, layer const& l) {
     std::vector<float> const sigmas(static_cast<std::size_t>(l.n), 25.f);
     add_gaussian_noise<cpu, float>(dev, o->x.view(), more->x.view(), sigmas, {1, 0, random_stream::noise});
   });
-  if (std::min(l.h, l.w) < 11) return;
+  if (std::min(l.h, l.w) < smallest_side(loss_kind::l1_ssim)) return;
+  bound_by_memory("loss/l1_ssim", loss_cost(loss_kind::l1_ssim, xs), [=, &dev] {
+    loss_and_gradient<float>(dev, loss_kind::l1_ssim, o->x.view(), o->y.view(), more->x.view());
+  });
   bound_by_memory("ssim", {0, 2.0 * double(xs.size()) * sizeof(float)},
                   [=] { benchmark::DoNotOptimize(ssim(o->x.view(), more->x.view())); });
 }

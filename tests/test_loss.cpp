@@ -58,14 +58,39 @@ TEMPLATE_TEST_CASE("the loss is its definition", "", float, double) {
   }
 }
 
+TEMPLATE_TEST_CASE("the loss with SSIM is its definition", "", float, double) {
+  using T = TestType;
+  for (shape const& s : {shape{1, 11, 11, 1}, shape{2, 12, 29, 3}, shape{1, 40, 17, 4}}) {
+    for (bool const inside : {false, true}) {
+      INFO(to_string(s));
+      cpu dev{2};
+      auto const values = random_values<T>(elements(s), 1);
+      window<T> const y{s, inside, values};
+      window<T> const target{s, !inside, random_values<T>(elements(s), 2)};
+      window<T> const dy{s, inside};
+      double const loss = loss_and_gradient(dev, loss_kind::l1_ssim, y.view(), target.view(), dy.view());
+      auto const extent = [](int e) { return static_cast<std::size_t>(e); };
+      double const expected = reference::l1_ssim(widened(values), widened(target.values()), extent(s.n), extent(s.h),
+                                                 extent(s.w), extent(s.c));
+      // Variances are differences of means of squares, and SSIM's constant C2 is all that stands below them.
+      CHECK(std::abs(loss - expected) <= 16 * std::numeric_limits<T>::epsilon() / 9e-4);
+      CHECK(dy.rim_untouched());
+      // The gradient may overwrite the picture.
+      auto const gradient = dy.values();
+      CHECK(loss_and_gradient(dev, loss_kind::l1_ssim, y.view(), target.view(), y.view()) == loss);
+      CHECK(y.values() == gradient);
+    }
+  }
+}
+
 TEST_CASE("the gradient of the loss is the limit of its differences") {
   cpu dev{1};
-  shape const s{2, 3, 5, 7};
+  shape const s{2, 13, 17, 7};
   auto const values = random_values<double>(elements(s), 3);
   auto const direction = random_values<double>(elements(s), 4);
   window<double> const target{s, false, random_values<double>(elements(s), 5)};
   window<double> const dy{s, false};
-  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse}) {
+  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse, loss_kind::l1_ssim}) {
     auto const f = [&](double t) {
       auto moved = values;
       for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += t * direction[i];
@@ -83,7 +108,7 @@ TEST_CASE("the loss has equal bits for any number of threads") {
   shape const s{3, 67, 129, 3};
   window<float> const y{s, true, random_values<float>(elements(s), 6)};
   window<float> const target{s, false, random_values<float>(elements(s), 7)};
-  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse}) {
+  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse, loss_kind::l1_ssim}) {
     window<float> const dy{s, false};
     cpu one{1};
     double const loss = loss_and_gradient(one, kind, y.view(), target.view(), dy.view());
@@ -110,11 +135,14 @@ TEST_CASE("where y equals the target the loss and its gradient are 0; NaN shows 
 }
 
 TEST_CASE("losses have names, and other shapes are refused") {
-  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse}) CHECK(parse_loss(to_string(kind)) == kind);
+  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse, loss_kind::l1_ssim}) {
+    CHECK(parse_loss(to_string(kind)) == kind);
+  }
   CHECK(to_string(loss_kind::l1) == "l1");
   CHECK(to_string(loss_kind::mse) == "mse");
+  CHECK(to_string(loss_kind::l1_ssim) == "l1_ssim");
   for (char const* const name : {"", "L1", "l2", "mse ", "l1,mse"}) CHECK_THROWS_AS(parse_loss(name), argument_error);
-  CHECK(thrown([] { parse_loss("huber"); }) == "unknown loss 'huber'; use l1 or mse");
+  CHECK(thrown([] { parse_loss("huber"); }) == "unknown loss 'huber'; use mse, l1 or l1_ssim");
 
   cpu dev{1};
   tensor<float, cpu> a(dev, {2, 4, 4, 3});
@@ -124,4 +152,6 @@ TEST_CASE("losses have names, and other shapes are refused") {
     CHECK_THROWS_AS(loss_and_gradient(dev, loss_kind::l1, x, y, x), argument_error);
     CHECK_THROWS_AS(loss_and_gradient(dev, loss_kind::l1, x, x, y), argument_error);
   }
+  CHECK(thrown([&] { loss_and_gradient(dev, loss_kind::l1_ssim, x, x, x); }) ==
+        "the loss l1_ssim has windows of 11 x 11 pixels and the picture only 4 x 4; use larger ones or another loss");
 }

@@ -4,31 +4,194 @@
 #include <string_view>
 #include <vector>
 
+#include <unetdn/cpu/bodies.hpp>
+#include <unetdn/metrics.hpp>
 #include <unetdn/ops/elementwise.hpp>
 
 namespace unetdn {
 
 /// What training minimises.
-enum class loss_kind { l1, mse };
+enum class loss_kind {
+  l1,       ///< mean |y - target|
+  mse,      ///< mean (y - target)^2
+  l1_ssim,  ///< .16 mean |y - target| + .84 (1 - SSIM): close in value and in structure
+};
 
-/// "l1" or "mse".
-inline std::string_view to_string(loss_kind kind) { return kind == loss_kind::l1 ? "l1" : "mse"; }
+/// "l1", "mse" or "l1_ssim".
+inline std::string_view to_string(loss_kind kind) {
+  switch (kind) {
+    case loss_kind::l1:
+      return "l1";
+    case loss_kind::l1_ssim:
+      return "l1_ssim";
+    default:
+      return "mse";
+  }
+}
 
 /// The loss of that name. Throws argument_error for any other.
 inline loss_kind parse_loss(std::string_view name) {
-  check(name == "l1" || name == "mse", "unknown loss '", name, "'; use l1 or mse");
-  return name == "l1" ? loss_kind::l1 : loss_kind::mse;
+  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse, loss_kind::l1_ssim}) {
+    if (name == to_string(kind)) return kind;
+  }
+  throw argument_error(text("unknown loss '", name, "'; use mse, l1 or l1_ssim"));
 }
 
-/// y and target read, dy written.
-inline op_cost loss_cost(unetdn::shape y, std::size_t element_bytes = sizeof(float)) {
-  return {4.0 * double(y.size()), 3.0 * double(y.size()) * double(element_bytes)};
+/// Side of the smallest picture that a loss can compare, in pixels: SSIM's window must fit.
+inline int smallest_side(loss_kind kind) { return kind == loss_kind::l1_ssim ? 11 : 1; }
+
+/// y and target read, dy written; l1_ssim filters four maps, and three on the way back, by 11 taps in each direction.
+inline op_cost loss_cost(loss_kind kind, unetdn::shape y, std::size_t element_bytes = sizeof(float)) {
+  double const flops = kind == loss_kind::l1_ssim ? 7 * 2 * 2 * 11 + 60 : 4;
+  return {flops * double(y.size()), 3.0 * double(y.size()) * double(element_bytes)};
 }
 
-/// The mean over all elements of |y - target| (l1) or (y - target)^2 (mse), and its gradient with respect to y:
-///   dy = sign(y - target) / size  or  2 (y - target) / size.
-/// y, target, dy [N,H,W,C]; dy may be y. The sum is taken in double over fixed chunks of rows: equal bits for any
-/// number of threads. The gradient of l1 where y equals the target is 0. Throws argument_error where the shapes differ.
+namespace detail {
+
+/// SSIM of two pictures and its derivative with respect to the first; the window is metrics.hpp's Gaussian, the range
+/// of the data 1.
+///
+/// With E the mean in a window, S = A1 A2 / (B1 B2), where
+///   A1 = 2 Ea Eb + C1,  A2 = 2 (Eab - Ea Eb) + C2,  B1 = Ea^2 + Eb^2 + C1,  B2 = E(a^2 + b^2) - Ea^2 - Eb^2 + C2,
+/// depends on a through three means only, so that
+///   dS/da = F(dS/dEa) + 2 a F(dS/dE(a^2 + b^2)) + b F(dS/dEab),
+/// F being the adjoint of the windowed mean: the same symmetric filter over a map with zeros around it.
+/// Source: Wang et al. 2004, equation 13; Zhao et al. 2017, "Loss functions for image restoration with neural
+/// networks", section III.
+template <class T> class ssim_derivative {
+ public:
+  ssim_derivative(int h, int w, int c) : h_{h}, w_{w}, c_{c} {
+    for (double const tap : ssim_taps(ssim_window::gaussian_11)) taps_.push_back(static_cast<T>(tap));
+    int const length = static_cast<int>(taps_.size());
+    fit_h_ = h - length + 1;
+    fit_w_ = w - length + 1;
+    border_ = length - 1;
+    check(fit_h_ > 0 && fit_w_ > 0, "the loss l1_ssim has windows of ", length, " x ", length,
+          " pixels and the picture only ", h, " x ", w, "; use larger ones or another loss");
+    for (map& m : filtered_) m.resize(elements(h_, fit_w_));
+    for (map& m : means_) m.resize(elements(1, fit_w_));
+    for (map& m : derivatives_) m.resize(elements(fit_h_ + 2 * border_, fit_w_ + 2 * border_));
+    row_.resize(elements(1, w_ + border_));
+    adjoint_.resize(elements(h_ + border_, w_));
+    result_.resize(elements(1, w_));
+    gradient_.resize(elements(h_, w_));
+  }
+
+  /// The mean of S over all windows and channels of a[1,H,W,C] and b[1,H,W,C]; gradient() is then its derivative.
+  double operator()(view<T const> a, view<T const> b) {
+    for (int y = 0; y < h_; ++y) filter_moments(a, b, y);
+    double sum = 0;
+    for (int y = 0; y < fit_h_; ++y) sum += differentiate_row(y);
+    collect(a, b);
+    return sum / windows();
+  }
+  /// [H][W C]
+  T const* gradient(int row) const { return gradient_.data() + elements(row, w_); }
+
+ private:
+  using map = std::vector<T>;  // rows of pixels of channels
+  enum { mean_a, squares, product, mean_b, moments };
+  static constexpr int differentiated = 3;  // S depends on mean_b as well, but that does not depend on a
+
+  std::size_t elements(int rows, int columns) const {
+    return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns) * static_cast<std::size_t>(c_);
+  }
+  double windows() const { return double(fit_h_) * fit_w_ * c_; }
+
+  /// to[i] = the filtered from[i], from[i + step], from[i + 2 step] ...
+  void filter(T const* from, std::size_t step, T* to, std::size_t count) const {
+    T const* rows[16];
+    for (std::size_t t = 0; t < taps_.size(); ++t) rows[t] = from + t * step;
+    cpu_bodies::bodies<cpu_bodies::filter_bodies<T>>().filter_rows(taps_.data(), rows, static_cast<int>(taps_.size()),
+                                                                   to, static_cast<std::int64_t>(count));
+  }
+
+  template <class F> void filter_products(view<T const> a, view<T const> b, int y, map& to, F&& f) {
+    T* p = row_.data();
+    for (int x = 0; x < w_; ++x) {
+      T const* const pa = a.pixel(0, y, x);
+      T const* const pb = b.pixel(0, y, x);
+      for (int c = 0; c < c_; ++c) *p++ = f(pa[c], pb[c]);
+    }
+    filter(row_.data(), elements(1, 1), to.data() + elements(y, fit_w_), elements(1, fit_w_));
+  }
+  void filter_moments(view<T const> a, view<T const> b, int y) {
+    filter_products(a, b, y, filtered_[mean_a], [](T p, T) { return p; });
+    filter_products(a, b, y, filtered_[squares], [](T p, T q) { return p * p + q * q; });
+    filter_products(a, b, y, filtered_[product], [](T p, T q) { return p * q; });
+    filter_products(a, b, y, filtered_[mean_b], [](T, T q) { return q; });
+  }
+
+  /// The sum of S over a row of windows; its derivatives go into the middle of derivatives_.
+  double differentiate_row(int y) {
+    for (int k = 0; k < moments; ++k) {
+      filter(filtered_[k].data() + elements(y, fit_w_), elements(1, fit_w_), means_[k].data(), elements(1, fit_w_));
+    }
+    constexpr T c1 = T(0.01 * 0.01), c2 = T(0.03 * 0.03);
+    std::size_t const first = elements(y + border_, fit_w_ + 2 * border_) + elements(1, border_);
+    double sum = 0;
+    for (std::size_t i = 0; i < means_[0].size(); ++i) {
+      T const ma = means_[mean_a][i], mb = means_[mean_b][i];
+      T const a1 = 2 * ma * mb + c1, a2 = 2 * (means_[product][i] - ma * mb) + c2;
+      T const b1 = ma * ma + mb * mb + c1, b2 = means_[squares][i] - ma * ma - mb * mb + c2;
+      T const inverse = 1 / (b1 * b2);
+      T const s = a1 * a2 * inverse;
+      sum += double(s);
+      derivatives_[mean_a][first + i] = 2 * (mb * (a2 - a1) * inverse + ma * s * (1 / b2 - 1 / b1));
+      derivatives_[squares][first + i] = -s / b2;
+      derivatives_[product][first + i] = 2 * a1 * inverse;
+    }
+    return sum;
+  }
+
+  void collect(view<T const> a, view<T const> b) {
+    T const scale = static_cast<T>(1 / windows());
+    for (int k = 0; k < differentiated; ++k) {
+      for (int y = 0; y < h_ + border_; ++y) {
+        filter(derivatives_[k].data() + elements(y, fit_w_ + 2 * border_), elements(1, 1),
+               adjoint_.data() + elements(y, w_), elements(1, w_));
+      }
+      for (int y = 0; y < h_; ++y) {
+        filter(adjoint_.data() + elements(y, w_), elements(1, w_), result_.data(), elements(1, w_));
+        add_row(k, a, b, y, scale);
+      }
+    }
+  }
+  void add_row(int k, view<T const> a, view<T const> b, int y, T scale) {
+    T const* from = result_.data();
+    T* to = gradient_.data() + elements(y, w_);
+    for (int x = 0; x < w_; ++x) {
+      T const* const pa = a.pixel(0, y, x);
+      T const* const pb = b.pixel(0, y, x);
+      for (int c = 0; c < c_; ++c, ++from, ++to) {
+        if (k == mean_a) {
+          *to = scale * *from;
+        } else {
+          *to += scale * *from * (k == squares ? 2 * pa[c] : pb[c]);
+        }
+      }
+    }
+  }
+
+  int h_, w_, c_, fit_h_ = 0, fit_w_ = 0, border_ = 0;
+  std::vector<T> taps_;
+  map filtered_[moments];            // along rows, [H][fit_w C]
+  map means_[moments];               // along both, one row
+  map derivatives_[differentiated];  // [fit_h + 2 border][fit_w + 2 border], zero around the middle
+  map row_, adjoint_, result_, gradient_;
+};
+
+}  // namespace detail
+
+/// The loss of y against target, a mean over all elements, and its gradient with respect to y:
+///   l1       |y - target|                                 dy = sign(y - target) / size
+///   mse      (y - target)^2                               dy = 2 (y - target) / size
+///   l1_ssim  .16 |y - target| + .84 (1 - SSIM)            the mean of SSIM is over windows that fit
+/// y, target, dy [N,H,W,C]; dy may be y. Sums are taken in double over fixed chunks: equal bits for any number of
+/// threads. The gradient of l1 where y equals the target is 0. l1_ssim holds some 20 planes of a picture while it
+/// runs, a picture a thread. Throws argument_error where the shapes differ, or SSIM's window of 11 x 11 does not fit.
+/// Source of l1_ssim: Zhao et al. 2017, "Loss functions for image restoration with neural networks", equation 12, with
+/// their weights but SSIM at one scale and L1 without a window.
 template <class T, class Device>
 double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<T> const> y,
                          view<std::type_identity_t<T> const> target, view<T> dy) {
@@ -37,8 +200,12 @@ double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<
   detail::check_same_shape("loss", y, dy);
   check(y.size() > 0, "loss: there is nothing to compare in windows of ", to_string(detail::extents(y)));
   double const elements = static_cast<double>(y.size());
-  std::vector<double> rows(static_cast<std::size_t>(y.n) * static_cast<std::size_t>(y.h));
-  detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
+  constexpr double l1_part = 0.16, ssim_part = 0.84;
+  bool const with_ssim = kind == loss_kind::l1_ssim;
+  double const weight = with_ssim ? l1_part : 1;
+
+  // One row: the elementwise part of the loss, and what SSIM adds to its gradient.
+  auto const row_loss = [&](int image, int row, T const* ssim_gradient) {
     double sum = 0;
     for (int column = 0; column < y.w; ++column) {
       T const* const a = y.pixel(image, row, column);
@@ -46,20 +213,38 @@ double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<
       T* const d = dy.pixel(image, row, column);
       for (int channel = 0; channel < y.c; ++channel) {
         T const difference = a[channel] - b[channel];
-        if (kind == loss_kind::l1) {
-          sum += std::abs(double(difference));
-          d[channel] = T(double((difference > 0) - (difference < 0)) / elements);
-        } else {
+        if (kind == loss_kind::mse) {
           sum += double(difference) * double(difference);
           d[channel] = T(2 * double(difference) / elements);
+        } else {
+          sum += std::abs(double(difference));
+          d[channel] = T(weight * double((difference > 0) - (difference < 0)) / elements);
+          if (ssim_gradient) d[channel] -= T(ssim_part / y.n) * *ssim_gradient++;
         }
       }
     }
-    rows[static_cast<std::size_t>(image) * static_cast<std::size_t>(y.h) + static_cast<std::size_t>(row)] = sum;
+    return sum;
+  };
+
+  double loss = 0;
+  if (with_ssim) {
+    std::vector<double> images(static_cast<std::size_t>(y.n));
+    dev.parallel(y.n, [&](int image, int) {
+      detail::ssim_derivative<T> ssim(y.h, y.w, y.c);
+      double sum = ssim_part * (1 - ssim(y.images(image, 1), target.images(image, 1))) / y.n;
+      for (int row = 0; row < y.h; ++row) sum += weight * row_loss(image, row, ssim.gradient(row)) / elements;
+      images[static_cast<std::size_t>(image)] = sum;
+    });
+    for (double const image : images) loss += image;
+    return loss;
+  }
+  std::vector<double> rows(static_cast<std::size_t>(y.n) * static_cast<std::size_t>(y.h));
+  detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
+    rows[static_cast<std::size_t>(image) * static_cast<std::size_t>(y.h) + static_cast<std::size_t>(row)] =
+        row_loss(image, row, nullptr);
   });
-  double sum = 0;
-  for (double row : rows) sum += row;
-  return sum / elements;
+  for (double const row : rows) loss += row;
+  return loss / elements;
 }
 
 }  // namespace unetdn

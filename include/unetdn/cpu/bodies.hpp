@@ -72,8 +72,8 @@ namespace unetdn::cpu_bodies::avx512 {
 
 namespace unetdn::cpu_bodies {
 
-/// The bodies that run (see active_isa()): `Table` is forward_bodies<T>, gradient_bodies<T>, winograd_bodies<T> or
-/// winograd_gradient_bodies<T>.
+/// The bodies that run (see active_isa()): `Table` is forward_bodies<T>, filter_bodies<T>, gradient_bodies<T>,
+/// winograd_bodies<T> or winograd_gradient_bodies<T>.
 template <class Table> Table const& bodies() {
   switch (active_isa()) {
 #if UNETDN_X86_BODIES
@@ -91,6 +91,8 @@ template <class Table> Table const& bodies() {
 // They are in the library unetdn::compiled.
 extern template forward_bodies<float> const& bodies();
 extern template forward_bodies<double> const& bodies();
+extern template filter_bodies<float> const& bodies();
+extern template filter_bodies<double> const& bodies();
 extern template gradient_bodies<float> const& bodies();
 extern template gradient_bodies<double> const& bodies();
 extern template winograd_bodies<float> const& bodies();

@@ -239,6 +239,11 @@ template <class T> struct forward_bodies {
   void (*pool_forward_row)(pool_forward<T> const&, int unit);
 };
 
+template <class T> struct filter_bodies {
+  /// to[i] = taps[0] rows[0][i] + ... + taps[count - 1] rows[count - 1][i], for i < elements.
+  void (*filter_rows)(T const* taps, T const* const* rows, int count, T* to, std::int64_t elements);
+};
+
 template <class T> struct gradient_bodies {
   void (*sum_weight_gradient)(weight_gradient<T> const&, int unit, T* scratch);
   /// to[i] = (add ? to[i] : 0) + from[i] + from[stride + i] + ...
