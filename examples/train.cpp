@@ -3,13 +3,22 @@
 #include <csignal>
 #include <unistd.h>
 
+#include <unetdn/core/json.hpp>
 #include <unetdn/generated.hpp>
 #include <unetdn/train.hpp>
 #include <unetdn/unet.hpp>
+#include <unetdn/version.hpp>
 
 #include "common.hpp"
+#include "train_pictures.hpp"
+#include "train_report.hpp"
 
 namespace {
+
+namespace fs = std::filesystem;
+using unetdn::cpu;
+using trainer = unetdn::trainer<float, cpu>;
+using training_run = unetdn::training_run<float, cpu>;
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -29,95 +38,278 @@ void watch_signals() {
 }
 
 struct settings {
-  std::filesystem::path data, validation;
-  std::string noise = "gaussian:25", loss = "mse", output = "sigmoid";
+  fs::path data, noisy, clean, validation, validation_noisy, validation_clean, init;
+  std::string noise = "gaussian:25", loss = "mse";
+  double split = 0;
+  // The network, as far as it was told; the rest is as in --init, --resume or usual.
+  std::optional<int> base, levels;
+  std::optional<std::string> output;
+  bool grey = false, no_bias = false, noise_map = false;
   unetdn::unet_config network{3, 3, 16};
   unetdn::training_options training;
   unetdn::run_options run;
   int threads = 0, generated = 0;
-  bool grey = false, no_bias = false, quiet = false;
+  bool no_report = false, json = false, quiet = false;
+
+  bool paired() const { return !noisy.empty(); }
 };
 
-void add_options(CLI::App& app, settings& s) {
-  app.add_option("--data", s.data, "folder of pictures to learn from")->type_name("DIR");
-  app.add_option("--generated", s.generated, "also learn from this many generated pictures")
-      ->check(CLI::Range(0, 100000));
-  app.add_option("--val", s.validation, "folder of other pictures, to measure on")->type_name("DIR");
-  app.add_option("--noise", s.noise, "gaussian:25, or gaussian:0..55 for unknown levels");
-  app.add_option("--base", s.network.base, "channels of the first level")->capture_default_str();
-  app.add_option("--levels", s.network.levels, "number of poolings")->capture_default_str();
+void add_picture_options(CLI::App& app, settings& s) {
+  auto* const data = app.add_option("--data", s.data, "folder of pictures to learn from")->type_name("DIR");
+  auto* const generated = app.add_option("--generated", s.generated, "also learn from this many generated pictures")
+                              ->check(CLI::Range(0, 100000));
+  auto* const noise = app.add_option("--noise", s.noise, "gaussian:25, or gaussian:0..55 for unknown levels");
+  auto* const noisy = app.add_option("--noisy", s.noisy, "folder of pictures with real noise; needs --clean")
+                          ->type_name("DIR")
+                          ->excludes(data)
+                          ->excludes(generated)
+                          ->excludes(noise);
+  auto* const clean = app.add_option("--clean", s.clean, "folder of the same pictures without noise, named alike")
+                          ->type_name("DIR")
+                          ->needs(noisy);
+  noisy->needs(clean);
+  auto* const validation =
+      app.add_option("--val", s.validation, "folder of other pictures, to measure on")->type_name("DIR");
+  auto* const val_noisy = app.add_option("--val-noisy", s.validation_noisy, "the same as pairs; needs --val-clean")
+                              ->type_name("DIR")
+                              ->excludes(validation);
+  auto* const val_clean = app.add_option("--val-clean", s.validation_clean, "see --val-noisy")->type_name("DIR");
+  val_noisy->needs(val_clean);
+  val_clean->needs(val_noisy);
+  app.add_option("--split", s.split, "hold this part of the pictures out, such as 0.1, to measure on")
+      ->check(CLI::Range(0.0, 0.9))
+      ->excludes(validation)
+      ->excludes(val_noisy);
+}
+
+void add_network_options(CLI::App& app, settings& s) {
+  app.add_option("--init", s.init, "weights to begin with: fine-tuning")->type_name("FILE");
+  app.add_option("--base", s.base, "channels of the first level (16)");
+  app.add_option("--levels", s.levels, "number of poolings (4)");
+  app.add_option("--output", s.output, "sigmoid, linear or residual (sigmoid)");
+  app.add_flag("--grey", s.grey, "a network for one channel");
+  app.add_flag("--no-bias", s.no_bias, "without biases, which helps with noise levels that were not trained");
+  app.add_flag("--noise-map", s.noise_map, "the network is told the noise level");
+}
+
+void add_run_options(CLI::App& app, settings& s) {
   auto* const minutes = app.add_option("--minutes", s.run.minutes, "train for about this long");
   app.add_option("--steps", s.run.steps, "train exactly this many steps: equal options give equal bits")
       ->excludes(minutes);
-  app.add_option("--out", s.run.folder, "folder for best.safetensors, the checkpoint and log.csv")->required();
+  app.add_option("--out", s.run.folder, "folder for best.safetensors, report.html, the checkpoint and log.csv")
+      ->required();
   auto* const resume = app.add_flag("--resume", s.run.resume, "go on from the checkpoint in --out");
   app.add_flag("--force", s.run.start_over, "remove the run that --out holds and start over")->excludes(resume);
   app.add_option("--seed", s.training.seed, "decides all that is random")->capture_default_str();
-  app.add_option("--threads", s.threads, "0: one a core; the result does not depend on it")->capture_default_str();
+  app.add_option("--threads", s.threads, "0: one a core; the result does not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
   app.add_option("--batch", s.training.batch, "patches a step")->capture_default_str();
   app.add_option("--patch", s.training.patch, "side of the patches, in pixels")->capture_default_str();
   app.add_option("--rate", s.training.rate.peak, "highest learning rate")->capture_default_str();
   app.add_option("--loss", s.loss, "mse or l1")->capture_default_str();
-  app.add_option("--validations", s.run.validations, "how often --val is measured")
+  app.add_option("--validations", s.run.validations, "how often is measured")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app.add_option("--checkpoint-seconds", s.run.checkpoint_seconds, "time between checkpoints, the most that is lost")
       ->check(CLI::Range(0.0, 1e6))
       ->capture_default_str();
-  app.add_option("--output", s.output, "sigmoid, linear or residual")->capture_default_str();
-  app.add_flag("--grey", s.grey, "a network for one channel");
-  app.add_flag("--no-bias", s.no_bias, "without biases, which helps with noise levels that were not trained");
-  app.add_flag("--noise-map", s.network.noise_map, "the network is told the noise level");
-  app.add_flag("--quiet", s.quiet, "print errors only");
+  app.add_flag("--no-report", s.no_report, "do not write report.html");
+  auto* const json = app.add_flag("--json", s.json, "print one JSON object a line, for other programs");
+  app.add_flag("--quiet", s.quiet, "print errors only")->excludes(json);
+}
+
+/// What the options say of the network, put into `known`, the network of a weight file or a checkpoint `from`. Throws
+/// argument_error where they contradict it.
+unetdn::unet_config network_like(unetdn::unet_config known, settings const& s, fs::path const& from) {
+  auto const want = [&from]<class V>(V const& there, V const& wanted, char const* option, char const* what) {
+    unetdn::check(there == wanted, from.string(), " holds a network with ", what, ' ', there, ", which ", option,
+                  " contradicts; leave it out or begin with other weights");
+  };
+  if (s.base) want(known.base, *s.base, "--base", "base");
+  if (s.levels) want(known.levels, *s.levels, "--levels", "levels");
+  std::string const output = known.residual                                 ? "residual"
+                             : known.output == unetdn::unet_output::sigmoid ? "sigmoid"
+                                                                            : "linear";
+  if (s.output) want(output, *s.output, "--output", "output");
+  if (s.grey) want(known.in_channels, 1, "--grey", "channels");
+  if (s.no_bias) want(known.bias, false, "--no-bias", "biases:");
+  if (s.noise_map) want(known.noise_map, true, "--noise-map", "a noise map:");
+  return known;
+}
+
+unetdn::unet_config new_network(settings const& s) {
+  unetdn::unet_config network = s.network;
+  std::string const output = s.output.value_or("sigmoid");
+  network.base = s.base.value_or(network.base);
+  network.levels = s.levels.value_or(network.levels);
+  network.output = output == "sigmoid" ? unetdn::unet_output::sigmoid : unetdn::unet_output::linear;
+  network.residual = output == "residual";
+  network.bias = !s.no_bias;
+  network.noise_map = s.noise_map;
+  network.in_channels = network.out_channels = s.grey ? 1 : 3;
+  return network;
 }
 
 void finish_settings(settings& s) {
-  unetdn::check(s.output == "sigmoid" || s.output == "linear" || s.output == "residual", "unknown output '", s.output,
+  std::string const output = s.output.value_or("sigmoid");
+  unetdn::check(output == "sigmoid" || output == "linear" || output == "residual", "unknown output '", output,
                 "'; use sigmoid, linear or residual");
-  unetdn::check(!s.data.empty() || s.generated > 0, "give pictures to learn from: --data DIR, --generated N, or both");
-  s.network.output = s.output == "sigmoid" ? unetdn::unet_output::sigmoid : unetdn::unet_output::linear;
-  s.network.residual = s.output == "residual";
-  s.network.bias = !s.no_bias;
-  s.network.in_channels = s.network.out_channels = s.grey ? 1 : 3;
+  unetdn::check(!s.data.empty() || s.generated > 0 || s.paired(),
+                "give pictures to learn from: --data DIR, --generated N, or both, or --noisy DIR --clean DIR");
+  unetdn::check(!s.paired() || s.validation.empty(),
+                "--val adds noise to clean pictures, but real pairs are to be learnt from; measure on pairs: --split, "
+                "or --val-noisy DIR --val-clean DIR");
+  unetdn::check(s.split == 0 || !s.data.empty() || s.paired(),
+                "--split holds pictures of --data out, but there is none; measure on others: --val DIR");
   s.training.noise = unetdn::parse_noise(s.noise);
   s.training.loss = unetdn::parse_loss(s.loss);
   if (s.run.steps > 0) {  // a short run cannot spend it all on warming up
     s.training.rate.warmup = std::clamp<std::int64_t>(s.run.steps / 10, 1, s.training.rate.warmup);
   }
   s.training.rate.decay_begins = s.training.rate.warmup;
-  s.run.provenance = {{"unetdn.noise", s.noise}, {"unetdn.made_by", "unetdn train"}};
 }
 
-std::vector<unetdn::image> validation_pictures(settings const& s) {
-  std::vector<unetdn::image> pictures;
-  if (s.validation.empty()) return pictures;
-  for (unetdn::image& picture : programs::read_folder(s.validation)) {
-    unetdn::image opaque = unetdn::without_alpha(std::move(picture));
-    pictures.push_back(s.grey ? unetdn::to_grey(std::move(opaque)) : unetdn::to_rgb(std::move(opaque)));
+/// FNV-1a of a file's bytes: tells files apart.
+/// Source: Fowler, Noll, Vo, Eastlake: The FNV non-cryptographic hash algorithm (RFC 9923), 64 bits.
+std::string content_hash(fs::path const& path) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (std::byte const b : unetdn::read_file(path)) hash = (hash ^ std::to_integer<std::uint64_t>(b)) * 0x100000001b3u;
+  char line[20];
+  std::snprintf(line, sizeof line, "%016llx", static_cast<unsigned long long>(hash));
+  return line;
+}
+
+/// The files to learn from, and to measure on.
+struct file_lists {
+  std::vector<programs::picture_pair> training, validation;
+};
+
+file_lists find_files(settings const& s) {
+  file_lists files;
+  if (s.paired()) files.training = programs::pair_pictures(s.noisy, s.clean);
+  if (!s.data.empty()) files.training = programs::clean_pictures(s.data);
+  if (!s.validation.empty()) files.validation = programs::clean_pictures(s.validation);
+  if (!s.validation_noisy.empty()) files.validation = programs::pair_pictures(s.validation_noisy, s.validation_clean);
+  if (s.split > 0) files.validation = programs::take_part(files.training, s.split, s.training.seed);
+  return files;
+}
+
+/// What the weights' metadata say beside settings that the library notes itself: no path, no clock, so that equal
+/// options give equal files.
+void note_provenance(settings& s, file_lists const& files) {
+  auto& notes = s.run.provenance;
+  notes["unetdn.made_by"] = "unetdn train";
+  notes["unetdn.version"] = unetdn::text(UNETDN_VERSION_MAJOR, '.', UNETDN_VERSION_MINOR, '.', UNETDN_VERSION_PATCH);
+  notes["unetdn.photographs"] = unetdn::text(files.training.size());
+  notes["unetdn.generated"] = unetdn::text(s.generated);
+  notes["unetdn.validation_pictures"] = unetdn::text(files.validation.size());
+  if (s.split > 0) notes["unetdn.split"] = unetdn::text(s.split);
+}
+
+void load_pictures(settings const& s, file_lists const& files, cpu& device, unetdn::training_set& pictures) {
+  unetdn::reading_options reading;
+  reading.seed = s.training.seed;
+  reading.patch = s.training.patch;
+  reading.paired = s.paired();
+  pictures.read_later(programs::training_sources(files.training), reading);
+  if (s.generated > 0) {
+    pictures.generate([seed = s.training.seed](std::uint64_t i) { return unetdn::generate_picture(seed, i, 256, 256); },
+                      s.generated);
   }
-  return pictures;
+  pictures.prepare(device, 1);  // what cannot be read is found before the folder is touched, where there is little
 }
 
-void print_progress(unetdn::run_progress const& p, double seconds) {
-  char psnr[32] = "";
-  if (p.psnr) std::snprintf(psnr, sizeof psnr, "  validation %.2f dB", *p.psnr);
+/// One line, or with --json one object, of how it goes.
+void print_progress(settings const& s, unetdn::run_progress const& p, std::optional<double> psnr, double seconds) {
+  if (s.json) {
+    std::cout << "{\"step\": " << p.last.step << ", \"steps\": " << (p.steps ? unetdn::text(p.steps) : "null")
+              << ", \"loss\": " << unetdn::text(p.last.loss)
+              << ", \"psnr\": " << (p.psnr ? unetdn::metric_json(*p.psnr) : "null")
+              << ", \"patches_per_second\": " << unetdn::text(p.pictures_per_second)
+              << ", \"seconds\": " << unetdn::text(seconds)
+              << ", \"seconds_left\": " << (p.seconds_left > 0 ? unetdn::text(p.seconds_left) : "null") << "}\n"
+              << std::flush;
+    return;
+  }
+  char measured[32] = "";
+  if (psnr) std::snprintf(measured, sizeof measured, "  validation %.2f dB", *psnr);
   std::string const steps = p.steps ? unetdn::text('/', p.steps) : "";
   std::printf("step %lld%s  loss %.5f%s  %.1f patches/s  %s gone%s\n", static_cast<long long>(p.last.step),
-              steps.c_str(), p.last.loss, psnr, p.pictures_per_second, programs::duration(seconds).c_str(),
+              steps.c_str(), p.last.loss, measured, p.pictures_per_second, programs::duration(seconds).c_str(),
               p.seconds_left > 0 ? (", " + programs::duration(p.seconds_left) + " left").c_str() : "");
   std::fflush(stdout);
 }
 
+void print_beginning(settings const& s, trainer const& t, training_run const& run) {
+  if (s.quiet || s.json) return;
+  std::printf("%lld weights, %zu %s, %d generated pictures, %zu to measure on%s, %s on %d threads\n",
+              static_cast<long long>(t.network().weight_count()), t.pictures().photographs(),
+              s.paired() ? "pairs" : "photographs", s.generated, run.validation().size(),
+              s.split > 0 ? " (held out)" : "", t.session().device().name(), t.session().device().threads());
+  std::printf("memory:\n");
+  std::fflush(stdout);
+  t.session().print_memory(std::cout, t.state_bytes());
+  std::cout.flush();
+}
+
+void print_end(settings const& s, unetdn::run_progress const& result, training_run const& run) {
+  bool const stopped = result.last.step < result.steps || result.steps == 0;
+  if (s.quiet) return;
+  if (s.json) {
+    std::cout << "{\"done\": " << (stopped ? "false" : "true") << ", \"step\": " << result.last.step
+              << ", \"best_psnr\": " << unetdn::metric_json(result.best_psnr)
+              << ", \"weights\": " << unetdn::json_quoted(run.best_path().string()) << "}\n"
+              << std::flush;
+    return;
+  }
+  if (stopped) {
+    std::printf("stopped at step %lld with a checkpoint; --resume goes on\n", static_cast<long long>(result.last.step));
+    return;
+  }
+  std::printf("done: %s", run.best_path().string().c_str());
+  if (std::isfinite(result.best_psnr)) std::printf(", %.2f dB on the validation pictures", result.best_psnr);
+  std::printf("\n");
+}
+
+/// The picture that the report shows: the first to measure on; else a generated one that is not learnt from, or the
+/// first pair.
+std::pair<std::string, unetdn::image_pair> shown_picture(settings const& s, file_lists const& files,
+                                                         training_run const& run) {
+  if (!run.validation().empty()) return {files.validation.front().name, run.validation().front()};
+  if (s.paired()) {
+    unetdn::cpu one_thread(1);
+    std::vector<programs::picture_pair> const first{files.training.front()};
+    return {first[0].name + " (learnt from)",
+            programs::read_validation(one_thread, first, s.network.in_channels).front()};
+  }
+  unetdn::image picture = unetdn::generate_picture(~s.training.seed, 0, 256, 256);
+  if (s.network.in_channels == 1) picture = unetdn::to_grey(std::move(picture));
+  return {"generated", unetdn::image_pair{std::move(picture)}};
+}
+
+void describe(unetdn::trainer<float, cpu> const& t, settings const& s, programs::report& page) {
+  auto const add = [](std::map<std::string, std::string> const& notes, auto& to) {
+    for (auto const& [key, value] : notes) to.emplace_back(key.substr(std::string("unetdn.").size()), value);
+  };
+  add(t.network().config().to_metadata(), page.settings);
+  add(t.settings(), page.settings);
+  add(s.run.provenance, page.provenance);
+}
+
 /// Trains and tells how it goes. An error on the way says what is left.
-unetdn::run_progress train(settings const& s, unetdn::training_run<float, unetdn::cpu>& run) {
+unetdn::run_progress train(settings const& s, training_run& run, programs::train_report* report) {
   auto const begin = std::chrono::steady_clock::now();
   double reported = 0;
+  std::optional<double> psnr;
   auto const progress = [&](unetdn::run_progress const& p) {
     double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (p.psnr) psnr = p.psnr;
     if (!s.quiet && (p.psnr || seconds - reported >= 5)) {
-      print_progress(p, seconds);
+      print_progress(s, p, psnr, seconds);
       reported = seconds;
     }
+    if (report) report->step(p, seconds);
     return interrupted == 0;
   };
   try {
@@ -129,39 +321,55 @@ unetdn::run_progress train(settings const& s, unetdn::training_run<float, unetdn
   }
 }
 
+/// The network to train, and the weights to begin with where there are some.
+std::optional<unetdn::unet<float, cpu>> begin_network(settings& s, cpu& device) {
+  auto const of_run = s.run.resume ? unetdn::network_of_run(s.run.folder) : std::nullopt;
+  if (of_run) {
+    s.network = network_like(*of_run, s, s.run.folder);
+    return {};
+  }
+  if (s.init.empty()) {
+    s.network = new_network(s);
+    return {};
+  }
+  auto weights = unetdn::unet<float, cpu>::load(device, s.init);
+  s.network = network_like(weights.config(), s, s.init);
+  unetdn::check(
+      s.network.in_channels == s.network.out_channels && (s.network.in_channels == 1 || s.network.in_channels == 3),
+      s.init.string(), " holds a network from ", s.network.in_channels, " to ", s.network.out_channels,
+      " channels, which does not denoise pictures; begin with other weights");
+  s.run.provenance["unetdn.init"] = s.init.filename().string();
+  s.run.provenance["unetdn.init_hash"] = content_hash(s.init);
+  return weights;
+}
+
 int train(settings& s) {
   finish_settings(s);
-  unetdn::cpu device(s.threads);
+  cpu device(s.threads);
+  auto const weights = begin_network(s, device);
+  file_lists const files = find_files(s);
+  note_provenance(s, files);
   unetdn::training_set pictures(s.network.in_channels);
-  if (!s.data.empty()) {
-    for (auto const& file : unetdn::list_images(s.data)) pictures.add(unetdn::read_image(file));
-  }
-  if (s.generated > 0) {
-    pictures.generate([seed = s.training.seed](std::uint64_t i) { return unetdn::generate_picture(seed, i, 256, 256); },
-                      s.generated);
-  }
-  unetdn::trainer<float, unetdn::cpu> trainer(device, s.network, s.training, pictures);
-  unetdn::training_run<float, unetdn::cpu> run(trainer, s.run, validation_pictures(s));
+  load_pictures(s, files, device, pictures);
+  trainer t(device, s.network, s.training, pictures);
+  if (weights) t.start_from(*weights);
+  training_run run(t, s.run, programs::read_validation(device, files.validation, s.network.in_channels));
   if (!run.resume_note().empty()) std::cerr << "train: " << run.resume_note() << '\n';
-  if (!s.quiet) {
-    std::printf("%lld weights, %zu photographs, %d generated pictures, %s on %d threads\n",
-                static_cast<long long>(trainer.network().weight_count()), pictures.photographs(), s.generated,
-                device.name(), device.threads());
-    std::printf("memory:\n");
-    std::fflush(stdout);
-    trainer.session().print_memory(std::cout, trainer.state_bytes());
-    std::cout.flush();
+  print_beginning(s, t, run);
+  std::optional<programs::train_report> report;
+  if (!s.no_report) {
+    auto [name, shown] = shown_picture(s, files, run);
+    report.emplace(s.run.folder / "report.html", run, std::move(name), std::move(shown));
+    describe(t, s, report->page);
   }
   watch_signals();
-  auto const result = train(s, run);
-  bool const stopped = result.last.step < result.steps || result.steps == 0;
-  if (!s.quiet && stopped) {
-    std::printf("stopped at step %lld with a checkpoint; --resume goes on\n", static_cast<long long>(result.last.step));
-  }
-  if (!s.quiet && !stopped) {
-    std::printf("done: %s", run.best_path().string().c_str());
-    if (std::isfinite(result.best_psnr)) std::printf(", %.2f dB on the validation pictures", result.best_psnr);
-    std::printf("\n");
+  try {
+    auto const result = train(s, run, report ? &*report : nullptr);
+    if (report) report->finish();
+    print_end(s, result, run);
+  } catch (...) {
+    if (report) report->finish();
+    throw;
   }
   return 0;
 }
@@ -172,12 +380,15 @@ int main(int argc, char** argv) {
   CLI::App app("Trains a U-Net to remove noise from pictures like those of a folder.", "train");
   app.footer(
       "Examples:\n"
-      "  train --data photos --val others --noise gaussian:25 --minutes 30 --out run\n"
+      "  train --data photos --split 0.1 --noise gaussian:25 --minutes 30 --out run\n"
       "  train --generated 400 --noise gaussian:0..55 --base 32 --steps 20000 --seed 1 --out run\n"
-      "  train --data photos --minutes 30 --out run --resume\n"
+      "  train --noisy shots --clean averages --split 0.1 --init run/best.safetensors --minutes 20 --out tuned\n"
+      "  train --data photos --split 0.1 --noise gaussian:25 --minutes 30 --out run --resume\n"
       "Ctrl-C stops with a checkpoint, a second one at once. After a crash, --resume goes on with the same bits.\n"
       "Exit codes: 0 done or stopped with a checkpoint, 1 failed, 2 wrong usage, 130 stopped at once.");
   settings s;
-  add_options(app, s);
+  add_picture_options(app, s);
+  add_network_options(app, s);
+  add_run_options(app, s);
   return programs::run(app, argc, argv, [&] { return train(s); });
 }

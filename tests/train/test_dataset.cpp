@@ -292,9 +292,8 @@ TEST_CASE("a generator that fails leaves the set as it was") {
   CHECK_THROWS_AS(set.prepare(dev, 1), std::runtime_error);
   tensor<float, cpu> patches(dev, {20, 4, 4, 1});
   random_key const key{1, 1, random_stream::crop};
-  CHECK_THROWS_AS(set.draw(dev, key, 1, patches.view()), argument_error);
+  CHECK_THROWS_AS(set.prepare(dev, 1), std::runtime_error);
   failing = false;
-  set.prepare(dev, 1);
   set.draw(dev, key, 1, patches.view());
   CHECK(std::all_of(patches.data(), patches.data() + patches.size(), [](float v) { return v == 1; }));
 }
@@ -310,8 +309,6 @@ TEST_CASE("a set refuses what does not fit") {
   CHECK_THROWS_AS(set.draw(dev, key, 1, colour.view()), argument_error);
   CHECK_THROWS_AS(set.draw(dev, key, 1, grey.view().crop(0, 0, 4, 3)), argument_error);
   CHECK_THROWS_AS(set.generate([](std::uint64_t) { return flat(0); }, -1), argument_error);
-  set.generate([](std::uint64_t) { return flat(0); }, 3);
-  CHECK(contains(thrown([&] { set.draw(dev, key, 1, grey.view()); }), "prepare(1)"));
   CHECK_THROWS_AS(training_set(2).add(flat(1)), argument_error);
 }
 

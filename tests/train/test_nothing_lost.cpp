@@ -81,7 +81,8 @@ struct place {
                   "--steps",
                   unetdn::text(steps),
                   "--checkpoint-seconds",
-                  checkpoint_seconds};
+                  checkpoint_seconds,
+                  "--no-report"};  // a test of its own writes it
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -324,6 +325,36 @@ TEST_CASE("a full disk or a failure at any operation stops training with one lin
   });
   WARN(stopped << " times " << fault << "N, one at each operation");
   CHECK(tried > 100);
+}
+
+TEST_CASE("a report that meets a full disk or a failure costs no bit, and a kill leaves it whole") {
+  place const where;
+  fs::path const whole = uninterrupted(where);
+  auto const with_report = [&](fs::path const& run) {
+    arguments command = where.command(run, few_steps, "0");
+    command.erase(std::find(command.begin(), command.end(), "--no-report"));
+    return command;
+  };
+  std::string const kind = GENERATE("fail:", "kill:");
+  int unwritten = 0;
+  for_each_operation(where, 5, [&](int n, fs::path const& run) {
+    outcome const first = train(where, with_report(run), unetdn::text(kind, n), run);
+    CAPTURE(first.errors, kind);
+    bool const done = first.exited_with(0);
+    std::string const page = contents(run / "report.html");
+    CHECK((page.empty() || contains(page, "</html>")));
+    unwritten += contains(first.errors, "training goes on without the report");
+    if (!done) {
+      outcome const second = train(where, resumed(with_report(run)));
+      CAPTURE(second.errors);
+      CHECK(second.exited_with(0));
+    }
+    CHECK(contains(contents(run / "report.html"), "</html>"));
+    fs::remove(run / "report.html");
+    CHECK(differences(run, whole) == "");
+    return !done || !first.errors.empty();
+  });
+  if (kind == "fail:") CHECK(unwritten > 0);
 }
 
 TEST_CASE("a file system that is really full stops training with one line, and no bit is lost") {

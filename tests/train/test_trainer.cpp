@@ -163,8 +163,8 @@ TEST_CASE("a checkpoint of another run is refused, and changes nothing") {
 TEST_CASE("a run validates, keeps the best weights, and can be stopped and resumed") {
   temporary_folder const folder;
   auto const options = small_options();
-  std::vector<unetdn::image> const validation{unetdn::generate_picture(9, 0, 40, 32),
-                                              unetdn::generate_picture(9, 1, 32, 32)};
+  std::vector<unetdn::image_pair> const validation{{unetdn::generate_picture(9, 0, 40, 32)},
+                                                   {unetdn::generate_picture(9, 1, 32, 32)}};
   auto const run_with = [&](std::filesystem::path const& to, bool resume, std::int64_t stop_at, int* validations) {
     cpu device(2);
     unetdn::training_set pictures = small_set();
@@ -201,7 +201,7 @@ TEST_CASE("a run validates, keeps the best weights, and can be stopped and resum
   CHECK(a.metadata("unetdn.validation_psnr") == unetdn::text(best));
   CHECK(a.metadata() == b.metadata());
   for (auto const& name : a.names()) CHECK(a.floats(name) == b.floats(name));
-  CHECK(unetdn::denoiser<>(folder.path / "whole" / "best.safetensors")(validation[0]).width == 40);
+  CHECK(unetdn::denoiser<>(folder.path / "whole" / "best.safetensors")(validation[0].clean).width == 40);
 }
 
 TEST_CASE("checkpoints come every minute unless told otherwise, and the first before the first step") {

@@ -1,46 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <algorithm>
-#include <cmath>
+#include <chrono>
 #include <cstdint>
 #include <functional>
-#include <iterator>
+#include <numeric>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include <unetdn/core/random.hpp>
 #include <unetdn/image.hpp>
 #include <unetdn/ops/elementwise.hpp>
+#include <unetdn/train/training_picture.hpp>
 
 namespace unetdn {
-
-/// A picture to learn from, kept at 8 bits a channel: four times as many fit into memory as floats would.
-struct training_picture {
-  int height = 0, width = 0, channels = 0;
-  std::vector<std::uint8_t> pixels;  ///< rows of pixels of channels
-
-  training_picture() = default;
-  /// Rounds to 8 bits and drops alpha; grey becomes three equal channels, or colour grey, where `channels` (1 or 3)
-  /// says so.
-  training_picture(image const& picture, int channels_)
-      : height{picture.height}, width{picture.width}, channels{channels_} {
-    check(channels == 1 || channels == 3, "training pictures have 1 or 3 channels, not ", channels);
-    picture.check_valid();
-    image const opaque = without_alpha(picture);
-    image const converted = channels == 1 ? to_grey(opaque) : to_rgb(opaque);
-    pixels.resize(converted.pixels.size());
-    std::transform(converted.pixels.begin(), converted.pixels.end(), pixels.begin(), [](float v) {
-      float const level = std::min(std::max(0.f, v), 1.f) * 255;  // NaN becomes 0
-      return static_cast<std::uint8_t>(std::nearbyint(level));
-    });
-  }
-
-  std::uint8_t const* pixel(int y, int x) const {
-    return pixels.data() +
-           (static_cast<std::size_t>(y) * static_cast<std::size_t>(width) + static_cast<std::size_t>(x)) *
-               static_cast<std::size_t>(channels);
-  }
-};
 
 /// Where a crop comes from: one of the picture's eight orientations and a place in it.
 struct crop_choice {
@@ -84,10 +58,32 @@ inline void copy_crop(training_picture const& picture, crop_choice const& c, vie
   }
 }
 
-/// The pictures that a network is trained on: photographs, generated ones, or both.
+/// Which picture choose_crop takes: its first draw.
+inline std::uint32_t choose_picture(random_key key, std::uint32_t sample, std::uint32_t pictures) {
+  key.stream = random_stream::crop;
+  return random_sequence(key, sample).index(pictures);
+}
+
+/// A picture, or a pair, that is read when training first reaches for it.
+struct training_source {
+  std::function<image_pair()> read;
+  std::uint64_t bytes = 0;  ///< of its files, which tells how long reading takes
+};
+
+/// How pictures are read while training goes on.
+struct reading_options {
+  std::uint64_t seed = 0;                         ///< decides their order, and which windows are kept of large ones
+  int patch = 128;                                ///< windows are at least so wide
+  bool paired = false;                            ///< they come with noisy twins
+  std::uint64_t memory = std::uint64_t(1) << 30;  ///< bytes that all of them may take: with many, windows are smaller
+};
+
+/// The pictures that a network is trained on: photographs, generated ones, or both; or pairs of a clean and a noisy
+/// picture.
 ///
-/// Generated pictures are made when training first reaches for them: at step s the first generated_at(s) of them take
-/// part, which depends on s alone, so that a resumed run sees the same pictures.
+/// Training starts with a few. At step s the first photographs_at(s) and generated_at(s) of them take part, which
+/// depends on s alone, and each is read or made when a crop of it is first drawn. So which crops a step sees depends
+/// neither on threads nor on where a run was resumed.
 class training_set {
  public:
   /// Makes generated picture number i: a pure function.
@@ -95,10 +91,32 @@ class training_set {
 
   explicit training_set(int channels) : channels_{channels} {}
 
-  void add(image const& picture) { photographs_.emplace_back(picture, channels_); }
+  /// Adds a picture that is in memory, all of it. Pictures with and without noisy twins are not mixed: argument_error.
+  void add(image_pair const& picture) {
+    check(sources_.empty(), "add pictures before those that are read later");
+    admit(picture.noisy.has_value());
+    photographs_.emplace_back(training_example(picture, channels_));
+  }
+  void add(image picture) { add(image_pair{std::move(picture)}); }
+
+  /// Adds pictures that are read as training goes on; once. Of large ones, a part is kept: see picture_limits. What
+  /// reading throws, draw and prepare throw.
+  void read_later(std::vector<training_source> sources, reading_options const& options) {
+    check(sources_.empty(), "pictures that are read later are given once");
+    if (sources.empty()) return;
+    admit(options.paired);
+    sources_ = std::move(sources);
+    reading_ = options;
+    shuffle_sources();
+    std::uint64_t sum = 0;
+    for (auto const& source : sources_) bytes_up_to_.push_back(sum += source.bytes);
+    photographs_.resize(photographs_.size() + sources_.size());
+  }
+
   /// Adds up to `count` generated pictures.
   void generate(generator make, int count) {
     check(count >= 0, "the number of generated pictures is 0 or more, not ", count);
+    if (count > 0) admit(false);
     generated_.clear();
     make_ = std::move(make);
     generated_limit_ = count;
@@ -107,45 +125,132 @@ class training_set {
   int channels() const { return channels_; }
   std::size_t photographs() const { return photographs_.size(); }
   bool empty() const { return photographs_.empty() && generated_limit_ == 0; }
+  /// Whether the pictures have noisy twins, so that no noise is added.
+  bool paired() const { return paired_; }
 
+  /// How many photographs take part in step `step`: of those that are read, 16 MiB of files at first, one at least,
+  /// and 64 MiB more every 32 steps.
+  int photographs_at(std::int64_t step) const {
+    std::int64_t const more = std::min<std::int64_t>(step / 32, std::int64_t(1) << 32);
+    std::uint64_t const bytes =
+        (std::uint64_t(16) << 20) + (std::uint64_t(64) << 20) * static_cast<std::uint64_t>(more);
+    auto const read = std::upper_bound(bytes_up_to_.begin(), bytes_up_to_.end(), bytes) - bytes_up_to_.begin();
+    return static_cast<int>(given()) + std::max(static_cast<int>(read), sources_.empty() ? 0 : 1);
+  }
   /// How many generated pictures take part in step `step`: a few at first, so that training starts at once.
   int generated_at(std::int64_t step) const {
     return static_cast<int>(std::min<std::int64_t>(generated_limit_, 8 + step / 4));
   }
-  /// Makes the pictures that step `step` needs, on the device's threads.
+
+  /// Reads and makes all pictures that take part in step `step`, on the device's threads, a few at a time: large ones
+  /// take much memory while they are read.
   void prepare(cpu& dev, std::int64_t step) {
-    int const have = static_cast<int>(generated_.size());
-    int const need = generated_at(step);
-    if (need <= have) return;
-    std::vector<training_picture> made(static_cast<std::size_t>(need - have));
-    dev.parallel(need - have, [&](int chunk, int) {
-      std::size_t const i = static_cast<std::size_t>(chunk);
-      made[i] = training_picture(make_(static_cast<std::uint64_t>(have) + i), channels_);
-    });
-    std::move(made.begin(), made.end(), std::back_inserter(generated_));
+    std::vector<std::uint32_t> all(taking_part(step));
+    std::iota(all.begin(), all.end(), 0u);
+    make_missing(dev, std::move(all), step);
   }
-  /// Writes a batch of crops for one step to patches[N,P,P,C]; call prepare(step) before.
-  void draw(cpu& dev, random_key const& key, std::int64_t step, view<float> patches) const {
+
+  /// Writes a batch of crops for one step to clean[N,P,P,C], and where the pictures are paired the same crops of the
+  /// twins to noisy[N,P,P,C]. Reads and makes the pictures that are missing.
+  void draw(cpu& dev, random_key const& key, std::int64_t step, view<float> clean,
+            std::optional<view<float>> noisy = {}) {
     check(!empty(), "there are no pictures to train on");
-    check(patches.c == channels_, "the training pictures have ", channels_, " channels, the network takes ", patches.c);
-    check(patches.h == patches.w, "crops are square, not ", patches.h, " x ", patches.w);
-    check(static_cast<std::int64_t>(generated_.size()) >= generated_at(step), "step ", step,
-          " needs generated pictures; call prepare(", step, ") before draw");
-    std::uint32_t const total =
-        static_cast<std::uint32_t>(photographs_.size()) + static_cast<std::uint32_t>(generated_at(step));
-    dev.parallel(patches.n, [&](int i, int) {
-      auto const at = [&](std::uint32_t index) -> training_picture const& {
-        return index < photographs_.size() ? photographs_[index] : generated_[index - photographs_.size()];
-      };
-      auto const sizes = [&](std::uint32_t index) { return std::pair{at(index).height, at(index).width}; };
-      crop_choice const c = choose_crop(key, static_cast<std::uint32_t>(i), total, patches.h, sizes);
-      copy_crop(at(c.picture), c, patches.images(i, 1));
+    check(clean.c == channels_, "the training pictures have ", channels_, " channels, the network takes ", clean.c);
+    check(clean.h == clean.w, "crops are square, not ", clean.h, " x ", clean.w);
+    check(noisy.has_value() == paired_, "pictures with noisy twins are drawn with them, others without");
+    check(!noisy || same_shape(clean, *noisy), "crops of clean and noisy pictures have one shape");
+    std::uint32_t const total = taking_part(step);
+    std::vector<std::uint32_t> chosen;
+    for (int i = 0; i < clean.n; ++i) chosen.push_back(choose_picture(key, static_cast<std::uint32_t>(i), total));
+    make_missing(dev, std::move(chosen), step);
+    dev.parallel(clean.n, [&](int i, int) {
+      auto const at = [&](std::uint32_t index) -> training_example const& { return *slot(index, step); };
+      auto const sizes = [&](std::uint32_t index) { return std::pair{at(index).clean.height, at(index).clean.width}; };
+      crop_choice const c = choose_crop(key, static_cast<std::uint32_t>(i), total, clean.h, sizes);
+      copy_crop(at(c.picture).clean, c, clean.images(i, 1));
+      if (noisy) copy_crop(*at(c.picture).noisy, c, noisy->images(i, 1));
     });
   }
 
+  /// Seconds spent on reading so far, and an estimate for the pictures that are not read yet: for plans.
+  double reading_seconds() const { return reading_seconds_; }
+  double reading_seconds_left() const {
+    double const left = static_cast<double>(sources_.size() - sources_read_);
+    return sources_read_ ? left * reading_seconds_ / static_cast<double>(sources_read_) : 0;
+  }
+
  private:
+  static constexpr std::size_t made_at_once = 8;
+
+  std::size_t given() const { return photographs_.size() - sources_.size(); }
+  std::uint32_t taking_part(std::int64_t step) const {
+    return static_cast<std::uint32_t>(photographs_at(step)) + static_cast<std::uint32_t>(generated_at(step));
+  }
+
+  void admit(bool paired) {
+    check(empty() || paired == paired_, "pictures with and without noisy twins cannot be mixed in one training");
+    paired_ = paired;
+  }
+
+  /// Names often sort alike pictures together; the first few should be a fair choice.
+  void shuffle_sources() {
+    random_sequence random({reading_.seed, 0, random_stream::order});
+    for (std::size_t i = sources_.size(); i > 1; --i) {
+      std::swap(sources_[i - 1], sources_[random.index(static_cast<std::uint32_t>(i))]);
+    }
+  }
+
+  /// Where the picture is that choose_picture calls `index` at this step.
+  std::optional<training_example>& slot(std::uint32_t index, std::int64_t step) {
+    auto const photographs = static_cast<std::uint32_t>(photographs_at(step));
+    return index < photographs ? photographs_[index] : generated_[index - photographs];
+  }
+
+  training_example make(std::uint32_t index, std::int64_t step) const {
+    auto const photographs = static_cast<std::uint32_t>(photographs_at(step));
+    if (index >= photographs) return {image_pair{make_(index - photographs)}, channels_};
+    std::size_t const number = index - given();
+    image_pair pair = sources_[number].read();
+    check(pair.noisy.has_value() == paired_, "a picture that is read later has a noisy twin exactly where all have");
+    random_sequence random({reading_.seed, 1, random_stream::order}, static_cast<std::uint32_t>(number));
+    picture_limits limits;
+    std::uint64_t const bytes = reading_.memory / sources_.size() / static_cast<std::uint64_t>(paired_ ? 2 : 1);
+    limits.pixels = std::min(limits.pixels, static_cast<std::int64_t>(bytes) / channels_);
+    limits.least = reading_.patch;
+    limits.down = random.uniform();
+    limits.right = random.uniform();
+    return {reduced(std::move(pair), limits), channels_};
+  }
+
+  void make_missing(cpu& dev, std::vector<std::uint32_t> wanted, std::int64_t step) {
+    generated_.resize(std::max(generated_.size(), static_cast<std::size_t>(generated_at(step))));
+    std::sort(wanted.begin(), wanted.end());
+    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+    std::erase_if(wanted, [&](std::uint32_t index) { return slot(index, step).has_value(); });
+    auto const photographs = static_cast<std::uint32_t>(photographs_at(step));
+    auto const read = std::lower_bound(wanted.begin(), wanted.end(), photographs) - wanted.begin();
+    auto const begin = std::chrono::steady_clock::now();
+    for (std::size_t first = 0; first < wanted.size(); first += made_at_once) {
+      int const count = static_cast<int>(std::min(made_at_once, wanted.size() - first));
+      dev.parallel(count, [&](int i, int) {
+        std::uint32_t const index = wanted[first + static_cast<std::size_t>(i)];
+        slot(index, step) = make(index, step);
+      });
+    }
+    if (read == 0) return;
+    sources_read_ += static_cast<std::size_t>(read);
+    reading_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+
   int channels_;
-  std::vector<training_picture> photographs_, generated_;
+  bool paired_ = false;
+  std::vector<std::optional<training_example>> photographs_;  ///< those given, then those of sources_
+  std::vector<std::optional<training_example>> generated_;
+  std::vector<training_source> sources_;
+  std::vector<std::uint64_t> bytes_up_to_;  ///< of sources_ up to and with each
+  reading_options reading_;
+  std::size_t sources_read_ = 0;
+  double reading_seconds_ = 0;
   generator make_;
   int generated_limit_ = 0;
 };

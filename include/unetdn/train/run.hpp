@@ -25,7 +25,8 @@ struct run_options {
   double checkpoint_seconds = 60;  ///< time between checkpoints
   bool resume = false;             ///< go on from the folder's checkpoint
   bool start_over = false;         ///< remove the run that the folder holds
-  std::map<std::string, std::string> provenance;  ///< added to the weights' metadata
+  std::map<std::string, std::string> provenance;  ///< added to the weights' metadata; a resumed run keeps the first
+                                                  ///< run's where it has none of that key
 };
 
 /// Where a run stands; handed to the progress callback.
@@ -36,6 +37,11 @@ struct run_progress {
   double seconds_left = 0;
   std::optional<double> psnr;  ///< dB on the validation pictures, where this step measured it
   double best_psnr = -std::numeric_limits<double>::infinity();
+};
+
+/// A validation picture as the network sees it and as it leaves it.
+struct denoised_picture {
+  image clean, noisy, denoised;
 };
 
 /// Trains for a number of steps or minutes, measures the averaged weights on validation pictures, keeps the best ones,
@@ -56,9 +62,11 @@ template <class T, class Device> class training_run {
   using callback = std::function<bool(run_progress const&)>;
 
   /// Takes the folder. Throws argument_error where the options do not fit, file_error where the folder cannot be used
-  /// or resumed from, is in use, or holds a run already and neither `resume` nor `start_over` is set.
-  training_run(trainer<T, Device>& trainer, run_options options, std::vector<image> validation)
+  /// or resumed from, is in use, or holds a run already and neither `resume` nor `start_over` is set. Validation
+  /// pictures without a noisy twin get the noise of the training options.
+  training_run(trainer<T, Device>& trainer, run_options options, std::vector<image_pair> validation)
       : trainer_{trainer}, options_{checked(std::move(options))}, validation_{std::move(validation)} {
+    check_twins();
     make_folder();
     log_.emplace(options_.folder / "log.csv");
     if (options_.resume) resume();
@@ -70,6 +78,7 @@ template <class T, class Device> class training_run {
   run_progress run(callback const& progress) {
     prepare_folder();
     clock::time_point const begin = clock::now();
+    read_before_ = trainer_.pictures().reading_seconds();
     checkpointed_ = begin;
     last_report_ = {begin, trainer_.steps_done()};
     run_progress p;
@@ -98,6 +107,21 @@ template <class T, class Device> class training_run {
   /// The step of the last whole checkpoint; none before the first.
   std::optional<std::int64_t> checkpoint_step() const { return checkpoint_step_; }
 
+  std::vector<image_pair> const& validation() const { return validation_; }
+
+  /// What the averaged weights make of a picture now. One without a noisy twin gets noise of its own that is the same
+  /// at every step: validation picture i of n that of sample i, with a range of levels the one at (i + 1/2) / n of it.
+  /// Changes nothing about the training.
+  denoised_picture denoised(image_pair const& picture, std::size_t i = 0) {
+    if (!denoiser_) denoiser_.emplace(trainer_.average(), cpu(trainer_device().threads()));
+    denoised_picture result{picture.clean, picture.noisy ? *picture.noisy : picture.clean, {}};
+    std::optional<float> sigma;
+    if (!picture.noisy) sigma = add_validation_noise(result.noisy, i);
+    result.denoised = (*denoiser_)(result.noisy, trainer_.network().config().noise_map ? sigma : std::nullopt);
+    for (float& v : result.denoised.pixels) v = std::min(std::max(v, 0.f), 1.f);
+    return result;
+  }
+
   std::filesystem::path best_path() const { return options_.folder / "best.safetensors"; }
   std::filesystem::path checkpoint_path() const { return options_.folder / "checkpoint.safetensors"; }
   std::filesystem::path previous_checkpoint_path() const { return options_.folder / "checkpoint.previous.safetensors"; }
@@ -114,6 +138,15 @@ template <class T, class Device> class training_run {
     check(!options.folder.empty(), "a training run needs a folder for its results");
     check(!options.resume || !options.start_over, "either resume the run in the folder or start over, not both");
     return options;
+  }
+
+  void check_twins() const {
+    for (image_pair const& p : validation_) {
+      check(!p.noisy || (p.noisy->width == p.clean.width && p.noisy->height == p.clean.height),
+            "a noisy validation picture differs in size from its clean twin");
+      check(p.noisy || !trainer_.pictures().paired(),
+            "training on real pairs is validated on real pairs: a validation picture has no noisy twin");
+    }
   }
 
   void make_folder() const {
@@ -167,15 +200,18 @@ template <class T, class Device> class training_run {
     trainer_.plan(steps, trainer_.options().rate.warmup);
   }
 
-  /// Once enough was measured, turns the minutes into a number of steps.
+  /// Once enough was measured, turns the minutes into a number of steps. Reading pictures is no part of a step: most
+  /// of it happens at the beginning.
   void plan_minutes(double elapsed) {
     double const all = options_.minutes * 60;
     ++measured_steps_;
     if (elapsed < std::min(0.03 * all, 20.0)) return;
-    double const step_seconds = elapsed / static_cast<double>(measured_steps_);
+    double const reading = trainer_.pictures().reading_seconds() - read_before_;
+    double const step_seconds = (elapsed - reading) / static_cast<double>(measured_steps_);
     clock::time_point const before = clock::now();
     if (!validation_.empty()) validation_psnr();
-    double const left = all - elapsed - (options_.validations + 1) * seconds(before);
+    double const left =
+        all - elapsed - (options_.validations + 1) * seconds(before) - trainer_.pictures().reading_seconds_left();
     std::int64_t const more = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / step_seconds));
     trainer_.plan(trainer_.steps_done() + more, trainer_.steps_done());
   }
@@ -192,38 +228,40 @@ template <class T, class Device> class training_run {
     if (!psnr || *psnr > best_psnr_) {
       if (psnr) best_psnr_ = *psnr;
       std::map<std::string, std::string> metadata = options_.provenance;
+      metadata.merge(trainer_.settings());
       metadata["unetdn.step"] = text(trainer_.steps_done());
+      metadata["unetdn.steps"] = text(planned());
       if (psnr) metadata["unetdn.validation_psnr"] = text(*psnr);
       trainer_.average()->save(trainer_device(), best_path(), metadata);
     }
     return psnr;
   }
 
-  /// Mean PSNR in dB of the validation pictures, each with noise of its own that is the same at every step. With a
-  /// range of levels, picture i of n has the level at (i + 1/2) / n of it.
+  /// Mean PSNR in dB of the validation pictures.
   double validation_psnr() {
-    if (!denoiser_) denoiser_.emplace(trainer_.average(), cpu(trainer_device().threads()));
     double sum = 0;
     for (std::size_t i = 0; i < validation_.size(); ++i) {
-      image const& clean = validation_[i];
-      noise_level const& level = trainer_.options().noise;
-      float const part = (static_cast<float>(i) + 0.5f) / static_cast<float>(validation_.size());
-      float const sigma = level.low + (level.high - level.low) * part;
-      image noisy = clean;
-      random_key const key{validation_seed, 0, random_stream::noise};
-      add_gaussian_noise<cpu, float>(denoiser_->device(), clean.as_view(), noisy.as_view(), std::span(&sigma, 1), key,
-                                     static_cast<std::uint32_t>(i));
-      bool const map = trainer_.network().config().noise_map;
-      image denoised = (*denoiser_)(noisy, map ? std::optional(sigma) : std::nullopt);
-      for (float& v : denoised.pixels) v = std::min(std::max(v, 0.f), 1.f);
-      sum += psnr(clean.as_view(), denoised.as_view());
+      denoised_picture const p = denoised(validation_[i], i);
+      sum += psnr(p.clean.as_view(), p.denoised.as_view());
     }
     return sum / static_cast<double>(validation_.size());
   }
 
+  float add_validation_noise(image& picture, std::size_t i) {
+    noise_level const& level = trainer_.options().noise;
+    float const part =
+        (static_cast<float>(i) + 0.5f) / static_cast<float>(std::max<std::size_t>(1, validation_.size()));
+    float const sigma = level.low + (level.high - level.low) * part;
+    random_key const key{validation_seed, 0, random_stream::noise};
+    add_gaussian_noise<cpu, float>(denoiser_->device(), picture.as_view(), picture.as_view(), std::span(&sigma, 1), key,
+                                   static_cast<std::uint32_t>(i));
+    return sigma;
+  }
+
   void checkpoint() {
     log_->sync();  // it has all rows up to the checkpoint's step
-    std::map<std::string, std::string> metadata = options_.provenance;
+    std::map<std::string, std::string> metadata;
+    for (auto const& [key, value] : options_.provenance) metadata[provenance_prefix + key] = value;
     metadata["unetdn.best_psnr"] = text(best_psnr_);
     trainer_.save_checkpoint(new_checkpoint_path(), metadata);
     name_new_checkpoint();
@@ -268,6 +306,9 @@ template <class T, class Device> class training_run {
     checkpoint_step_ = trainer_.steps_done();
     auto const it = metadata.find("unetdn.best_psnr");
     if (it != metadata.end()) std::from_chars(it->second.data(), it->second.data() + it->second.size(), best_psnr_);
+    for (auto const& [key, value] : metadata) {  // what this run was not told again, as the weights it began with
+      if (key.starts_with(provenance_prefix)) options_.provenance.emplace(key.substr(provenance_prefix.size()), value);
+    }
   }
 
   void measure_speed(run_progress& p) {
@@ -284,19 +325,33 @@ template <class T, class Device> class training_run {
 
   Device& trainer_device() { return trainer_.session().device(); }
 
+  static inline std::string const provenance_prefix = "provenance.";
   static constexpr std::uint64_t validation_seed = 0x756e6574646eu;  // far from the seeds that people choose
   trainer<T, Device>& trainer_;
   run_options options_;
-  std::vector<image> validation_;
+  std::vector<image_pair> validation_;
   std::optional<training_log> log_;
   std::optional<std::int64_t> checkpoint_step_;
   std::string resume_note_;
   std::optional<denoiser<T, Device>> denoiser_;
   double best_psnr_ = -std::numeric_limits<double>::infinity();
   std::int64_t measured_steps_ = 0;
+  double read_before_ = 0;
   clock::time_point checkpointed_;
   std::pair<clock::time_point, std::int64_t> last_report_;
   double steps_per_second_ = 0;
 };
+
+/// The network of the run that a folder holds; none where it has no whole checkpoint.
+inline std::optional<unet_config> network_of_run(std::filesystem::path const& folder) {
+  for (char const* name : {"checkpoint.new", "checkpoint", "checkpoint.previous"}) {
+    try {
+      safetensors_file const file(folder / text(name, ".safetensors"));
+      return unet_config::from_metadata(file.metadata(), file.path());
+    } catch (file_error const&) {
+    }
+  }
+  return {};
+}
 
 }  // namespace unetdn

@@ -72,8 +72,19 @@ template <class T, class Device> class trainer {
         target_{dev, {options.batch, options.patch, options.patch, config.out_channels}} {
     check(config.in_channels == config.out_channels, "a denoiser has as many output as input channels, not ",
           config.in_channels, " and ", config.out_channels);
+    check(!config.noise_map || !pictures.paired(),
+          "the noise level of real pairs is not known; train them without a noise map");
     network_->initialise(dev, options.seed);
-    if (average_ != network_) dev.copy(average_->weights(), network_->weights(), elements() * sizeof(T));
+    copy_to_average();
+  }
+
+  /// Begins with these weights in place of random ones: fine-tuning. Call it before the first step. Throws
+  /// argument_error where the network has another configuration.
+  void start_from(unet<T, Device> const& other) {
+    check(other.config() == network_->config(), "the weights to start from belong to a network of another kind");
+    check(steps_done_ == 0, "training has begun; weights to start from come before the first step");
+    device_->copy(network_->weights(), other.weights(), elements() * sizeof(T));
+    copy_to_average();
   }
 
   /// Makes one step. Throws error where the loss stops being a number; the weights are then those before the step.
@@ -114,8 +125,23 @@ template <class T, class Device> class trainer {
   /// The moving average of its weights, which denoises better; the network itself where none is kept.
   std::shared_ptr<unet<T, Device> const> average() const { return average_; }
   unet_session<T, Device> const& session() const { return session_; }
+  training_set const& pictures() const { return *pictures_; }
   /// Bytes of weights, gradients, moments and averages.
   std::size_t state_bytes() const { return (average_ == network_ ? 4 : 5) * elements() * sizeof(T); }
+
+  /// The settings that decide the weights, as metadata; a resumed run must share them.
+  std::map<std::string, std::string> settings() const {
+    return {{"unetdn.noise", pictures_->paired() ? "pairs" : to_string(options_.noise)},
+            {"unetdn.loss", std::string(to_string(options_.loss))},
+            {"unetdn.patch", text(options_.patch)},
+            {"unetdn.batch", text(options_.batch)},
+            {"unetdn.rate", text(options_.rate.peak)},
+            {"unetdn.warmup", text(options_.rate.warmup)},
+            {"unetdn.clip", text(options_.clip)},
+            {"unetdn.weight_decay", text(options_.adam.weight_decay)},
+            {"unetdn.averaging", text(options_.averaging)},
+            {"unetdn.seed", text(options_.seed)}};
+  }
 
   /// Writes all that a resume needs; `metadata` is added. Throws file_error, and then what stood at `path` still
   /// stands.
@@ -123,7 +149,7 @@ template <class T, class Device> class trainer {
                        std::map<std::string, std::string> const& metadata = {}) const {
     safetensors_writer file;
     for (auto const& [key, value] : network_->config().to_metadata()) file.metadata(key, value);
-    for (auto const& [key, value] : fingerprint()) file.metadata(key, value);
+    for (auto const& [key, value] : settings()) file.metadata(key, value);
     for (auto const& [key, value] : metadata) file.metadata(key, value);
     file.metadata("unetdn.step", text(steps_done_));
     file.metadata("unetdn.steps", text(options_.rate.steps));
@@ -142,7 +168,7 @@ template <class T, class Device> class trainer {
       throw file_error(path.string(),
                        "is the checkpoint of another network; give the options of the run that wrote it");
     }
-    for (auto const& [key, value] : fingerprint()) {
+    for (auto const& [key, value] : settings()) {
       if (std::string const& there = file.metadata(key); there != value) {
         throw file_error(path.string(), text("was written with ", key, " = ", there, ", this run has ", value,
                                              "; give the options of the run that wrote it"));
@@ -167,6 +193,9 @@ template <class T, class Device> class trainer {
   }
   std::int64_t size() const { return network_->parameters().size(); }
   std::size_t elements() const { return static_cast<std::size_t>(size()); }
+  void copy_to_average() {
+    if (average_ != network_) device_->copy(average_->weights(), network_->weights(), elements() * sizeof(T));
+  }
 
   /// The arrays of a checkpoint by the prefix of their tensors.
   template <class Self> static auto state(Self& self) {
@@ -176,15 +205,6 @@ template <class T, class Device> class trainer {
     all.emplace_back("second_moment/", self.second_moment_.data());
     if (self.average_ != self.network_) all.emplace_back("average/", self.average_->weights());
     return all;
-  }
-
-  /// The settings that a resumed run must share.
-  std::map<std::string, std::string> fingerprint() const {
-    return {{"unetdn.noise", to_string(options_.noise)},    {"unetdn.loss", std::string(to_string(options_.loss))},
-            {"unetdn.patch", text(options_.patch)},         {"unetdn.batch", text(options_.batch)},
-            {"unetdn.rate", text(options_.rate.peak)},      {"unetdn.warmup", text(options_.rate.warmup)},
-            {"unetdn.clip", text(options_.clip)},           {"unetdn.weight_decay", text(options_.adam.weight_decay)},
-            {"unetdn.averaging", text(options_.averaging)}, {"unetdn.seed", text(options_.seed)}};
   }
 
   static std::int64_t number(safetensors_file const& file, std::string const& key) {
@@ -197,10 +217,10 @@ template <class T, class Device> class trainer {
     return value;
   }
 
-  /// Crops into target_, the same with noise into the session's input.
+  /// Crops into target_, the same with noise, added or real, into the session's input.
   void load_batch(std::int64_t n) {
     random_key const key{options_.seed, static_cast<std::uint32_t>(n), random_stream::noise};
-    pictures_->prepare(*device_, n);
+    if (pictures_->paired()) return pictures_->draw(*device_, key, n, target_.view(), session_.input());
     pictures_->draw(*device_, key, n, target_.view());
     std::vector<float> sigmas(static_cast<std::size_t>(options_.batch));
     for (std::size_t i = 0; i < sigmas.size(); ++i) {
