@@ -12,7 +12,8 @@ template <class T, class Device> class conv2d {
  public:
   /// Appends `name`.weight and, with `bias`, `name`.bias to the list.
   conv2d(parameter_list<Device>& list, std::string const& name, conv2d_shape s, bool bias, bool relu)
-      : shape_{s},
+      : name_{name},
+        shape_{s},
         relu_{relu},
         weight_{list.add(name + ".weight", s)},
         bias_{bias ? list.add(name + ".bias", bias_shape{s.out}) : -1} {
@@ -37,10 +38,14 @@ template <class T, class Device> class conv2d {
     conv2d_backward_data<T>(dev, shape_, dy, weights + weight_offset_, dx, mask);
   }
 
+  std::string const& name() const { return name_; }
   conv2d_shape shape() const { return shape_; }
+  /// Of forward on x; each of the two backward passes has as many operations.
+  op_cost cost(unetdn::shape x) const { return conv2d_cost(shape_, x, sizeof(T)); }
 
  private:
   template <class U> U* at(U* flat) const { return bias_ < 0 ? nullptr : flat + bias_offset_; }
+  std::string name_;
   conv2d_shape shape_;
   bool relu_;
   int weight_, bias_;

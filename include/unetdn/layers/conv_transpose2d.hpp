@@ -11,7 +11,8 @@ template <class T, class Device> class conv_transpose2d {
  public:
   /// Appends `name`.weight and, with `bias`, `name`.bias to the list.
   conv_transpose2d(parameter_list<Device>& list, std::string const& name, conv_transpose2d_shape s, bool bias)
-      : shape_{s},
+      : name_{name},
+        shape_{s},
         weight_{list.add(name + ".weight", s)},
         bias_{bias ? list.add(name + ".bias", bias_shape{s.out}) : -1} {
     weight_offset_ = list[weight_].offset;
@@ -34,10 +35,14 @@ template <class T, class Device> class conv_transpose2d {
     conv_transpose2d_backward_data<T>(dev, shape_, dy, weights + weight_offset_, dx, mask);
   }
 
+  std::string const& name() const { return name_; }
   conv_transpose2d_shape shape() const { return shape_; }
+  /// Of forward on x; each of the two backward passes has as many operations.
+  op_cost cost(unetdn::shape x) const { return conv_transpose2d_cost(shape_, x, sizeof(T)); }
 
  private:
   template <class U> U* at(U* flat) const { return bias_ < 0 ? nullptr : flat + bias_offset_; }
+  std::string name_;
   conv_transpose2d_shape shape_;
   int weight_, bias_;
   std::int64_t weight_offset_ = 0, bias_offset_ = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <algorithm>
+#include <functional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -12,6 +13,13 @@ namespace unetdn {
 
 /// Whether a session keeps what backward needs.
 enum class session_mode { inference, training };
+
+/// A piece of work that a session has just done, for profiles.
+struct layer_event {
+  std::string layer;  ///< "encoder.0.conv1", "encoder.0.pool" ...
+  char const* pass;   ///< "forward", "data gradient" or "weight gradient"
+  double flops;       ///< 2 a multiply-add, as the definition has them; 0 where there are none to speak of
+};
 
 /// The memory and the order of work of a U-Net for pictures of one size: everything a computation needs beside the
 /// weights. Sessions on different device objects may run at the same time, also on one network.
@@ -51,34 +59,43 @@ template <class T, class Device> class unet_session {
     return at(output_gradient_).crop(0, 0, h_, w_);
   }
 
+  /// Has `f` called after each layer of forward and backward; an empty one ends that.
+  void observe(std::function<void(layer_event const&)> f) { observer_ = std::move(f); }
+
   /// Runs the network on input(). Throws argument_error where `net` has another configuration.
   void forward(unet<T, Device> const& net) {
     check(net.config() == config_, "this session was made for a network of another configuration");
     auto const& layers = net.layers();
     T const* const weights = net.weights();
     Device& dev = *device_;
+    auto const through = [&](auto const& layer, view<T> x, view<T> y) {
+      layer.forward(dev, weights, x, y);
+      report("forward", layer.cost(detail::extents(x)), layer.name());
+    };
     pad_input();
     view<T> x = at(input_);
     for (int l = 0; l < config_.levels; ++l) {
       auto const& block = layers.encoder[index(l)];
-      block.conv1.forward(dev, weights, x, at(encoded1_[index(l)]));
-      block.conv2.forward(dev, weights, at(encoded1_[index(l)]), skip(l));
+      through(block.conv1, x, at(encoded1_[index(l)]));
+      through(block.conv2, at(encoded1_[index(l)]), skip(l));
       pool_.forward(dev, skip(l), at(pooled_[index(l)]));
+      report("forward", {}, "encoder.", l, ".pool");
       x = at(pooled_[index(l)]);
     }
-    layers.bottleneck->conv1.forward(dev, weights, x, at(bottleneck1_));
-    layers.bottleneck->conv2.forward(dev, weights, at(bottleneck1_), at(bottleneck2_));
+    through(layers.bottleneck->conv1, x, at(bottleneck1_));
+    through(layers.bottleneck->conv2, at(bottleneck1_), at(bottleneck2_));
     x = at(bottleneck2_);
     for (int l = config_.levels - 1; l >= 0; --l) {
       auto const& block = layers.decoder[index(l)];
-      block.up.forward(dev, weights, x, upsampled(l));
-      block.conv1.forward(dev, weights, at(joined_[index(l)]), at(decoded1_[index(l)]));
-      block.conv2.forward(dev, weights, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
+      through(block.up, x, upsampled(l));
+      through(block.conv1, at(joined_[index(l)]), at(decoded1_[index(l)]));
+      through(block.conv2, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
       x = at(decoded2_[index(l)]);
     }
-    layers.output->forward(dev, weights, x, at(output_));
+    through(*layers.output, x, at(output_));
     if (config_.output == unet_output::sigmoid) sigmoid_.forward(dev, at(output_), at(output_));
     if (config_.residual) add<T>(dev, at(input_).channels(0, config_.out_channels), at(output_));
+    report("forward", {}, "output.function");
   }
 
   /// Gradients of the parameters from output_gradient(), into a flat array like the network's weights: overwritten, or
@@ -91,10 +108,19 @@ template <class T, class Device> class unet_session {
     view<T> dy = at(output_gradient_);
     clear_padding(dy);
     if (config_.output == unet_output::sigmoid) sigmoid_.backward(dev, at(output_), dy, dy);
+    report("data gradient", {}, "output.function");
+    auto const to_parameters = [&](auto const& layer, view<T> x, view<T> gradient) {
+      layer.backward_parameters(dev, x, gradient, gradients, accumulate);
+      report("weight gradient", layer.cost(detail::extents(x)), layer.name());
+    };
+    auto const to_data = [&](auto const& layer, view<T> gradient, view<T> dx, view<T const> mask) {
+      layer.backward_data(dev, weights, gradient, dx, mask);
+      report("data gradient", layer.cost(detail::extents(dx)), layer.name());
+    };
     // Each buffer that dx overwrites is also the layer's input and the mask of the ReLU that made it.
     auto const through = [&](auto const& layer, view<T> x, view<T> gradient) {
-      layer.backward_parameters(dev, x, gradient, gradients, accumulate);
-      layer.backward_data(dev, weights, gradient, x, x);
+      to_parameters(layer, x, gradient);
+      to_data(layer, gradient, x, x);
     };
     through(*layers.output, at(decoded2_[0]), dy);
     for (int l = 0; l < config_.levels; ++l) {
@@ -102,23 +128,24 @@ template <class T, class Device> class unet_session {
       view<T> const joined = at(joined_[index(l)]);
       view<T> const gradient = at(joined_gradient_[index(l)]);
       through(block.conv2, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
-      block.conv1.backward_parameters(dev, joined, at(decoded1_[index(l)]), gradients, accumulate);
-      block.conv1.backward_data(dev, weights, at(decoded1_[index(l)]), gradient);
+      to_parameters(block.conv1, joined, at(decoded1_[index(l)]));
+      to_data(block.conv1, at(decoded1_[index(l)]), gradient, {});
       view<T> const below = l + 1 < config_.levels ? at(decoded2_[index(l + 1)]) : at(bottleneck2_);
       through(block.up, below, gradient.channels(config_.width(l), config_.width(l)));
     }
     view<T> const deepest = at(pooled_[index(config_.levels - 1)]);
     through(layers.bottleneck->conv2, at(bottleneck1_), at(bottleneck2_));
-    layers.bottleneck->conv1.backward_parameters(dev, deepest, at(bottleneck1_), gradients, accumulate);
-    layers.bottleneck->conv1.backward_data(dev, weights, at(bottleneck1_), deepest);
+    to_parameters(layers.bottleneck->conv1, deepest, at(bottleneck1_));
+    to_data(layers.bottleneck->conv1, at(bottleneck1_), deepest, {});
     for (int l = config_.levels - 1; l >= 0; --l) {
       auto const& block = layers.encoder[index(l)];
       view<T> const gradient = at(joined_gradient_[index(l)]).channels(0, config_.width(l));
       pool_.backward_into_skip(dev, skip(l), at(pooled_[index(l)]), gradient);
+      report("data gradient", {}, "encoder.", l, ".pool");
       through(block.conv2, at(encoded1_[index(l)]), gradient);
       view<T> const x = l ? at(pooled_[index(l - 1)]) : at(input_);
-      block.conv1.backward_parameters(dev, x, at(encoded1_[index(l)]), gradients, accumulate);
-      if (l) block.conv1.backward_data(dev, weights, at(encoded1_[index(l)]), x);
+      to_parameters(block.conv1, x, at(encoded1_[index(l)]));
+      if (l) to_data(block.conv1, at(encoded1_[index(l)]), x, {});
     }
   }
 
@@ -134,6 +161,10 @@ template <class T, class Device> class unet_session {
   }
 
  private:
+  template <class... Name> void report(char const* pass, op_cost cost, Name const&... name) const {
+    if (observer_) observer_({text(name...), pass, cost.flops});
+  }
+
   struct activation {
     int item = -1;
     unetdn::shape shape;
@@ -239,6 +270,7 @@ template <class T, class Device> class unet_session {
   std::size_t scratch_bytes_ = 0;
   activation input_, bottleneck1_, bottleneck2_, output_, output_gradient_;
   std::vector<activation> encoded1_, joined_, pooled_, decoded1_, decoded2_, joined_gradient_;
+  std::function<void(layer_event const&)> observer_;
   max_pool2d<T, Device> pool_;
   sigmoid<T, Device> sigmoid_;
 };
