@@ -231,6 +231,16 @@ template <class T> struct pool_backward {
   bool accumulate = false, relu_mask = false;
 };
 
+/// AdamW: see adamw_step(). Elements are parameters.
+template <class T> struct adamw_update {
+  T *weights, *first_moment, *second_moment, *average;  // average may be null
+  T const* gradient;
+  T beta1, beta2, gradient_scale;
+  T step_size;   // rate / (1 - beta1^step)
+  T root_scale;  // 1 / sqrt(1 - beta2^step)
+  T epsilon, keep, average_decay;
+};
+
 // The bodies of one instruction set, in tables of what is used together: a program that only denoises does not make its
 // compiler translate gradients.
 
@@ -250,6 +260,8 @@ template <class T> struct gradient_bodies {
   void (*sum_parts)(T const* from, int parts, std::int64_t stride, T* to, std::int64_t elements, bool add);
   void (*transpose_weights)(weight_transpose<T> const&, int panel);
   void (*pool_backward_row)(pool_backward<T> const&, int unit);
+  void (*update_weights)(adamw_update<T> const&, std::int64_t begin, std::int64_t end);
+  double (*squared_norm)(T const* x, std::int64_t elements);
 };
 
 }  // namespace unetdn::cpu_bodies

@@ -10,6 +10,7 @@
 
 #include <unetdn/core/error.hpp>
 #include <unetdn/core/kernel.hpp>
+#include <unetdn/cpu/bodies.hpp>
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/ops/cost.hpp>
 
@@ -50,29 +51,26 @@ void adamw_step(Device& dev, adamw_options const& options, adamw_arrays<T> a, st
   static_assert(std::is_same_v<Device, cpu>, "adamw_step runs on the cpu device only");
   check(step >= 1, "adamw_step: steps count from 1, not from ", step);
   double const n = static_cast<double>(step);
-  T const b1 = T(options.beta1);
-  T const b2 = T(options.beta2);
-  T const scale = T(gradient_scale);
+  T const beta1 = T(options.beta1), beta2 = T(options.beta2);
+  cpu_bodies::adamw_update<T> job{};
+  job.weights = a.weights;
+  job.gradient = a.gradient;
+  job.first_moment = a.first_moment;
+  job.second_moment = a.second_moment;
+  job.average = a.average;
+  job.beta1 = beta1;
+  job.beta2 = beta2;
+  job.gradient_scale = T(gradient_scale);
   // From the decays as T holds them, or 0.999 in float would cost the first steps 2e-5 of their length.
-  T const step_size = T(rate / (1 - std::pow(double(b1), n)));
-  T const v_scale = T(1 / std::sqrt(1 - std::pow(double(b2), n)));
-  T const epsilon = T(options.epsilon);
-  T const keep = T(1 - rate * options.weight_decay);
-  T const decay = T(average_decay);
+  job.step_size = T(rate / (1 - std::pow(double(beta1), n)));
+  job.root_scale = T(1 / std::sqrt(1 - std::pow(double(beta2), n)));
+  job.epsilon = T(options.epsilon);
+  job.keep = T(1 - rate * options.weight_decay);
+  job.average_decay = T(average_decay);
+  auto const update = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().update_weights;
   constexpr std::int64_t block = 1 << 14;
-  dev.parallel(static_cast<int>(ceil_div(a.size, block)), [&](int chunk, int) {
-    std::int64_t const end = std::min(a.size, (chunk + 1) * block);
-    for (std::int64_t i = chunk * block; i < end; ++i) {
-      T const g = scale * a.gradient[i];
-      T const m = b1 * a.first_moment[i] + (T(1) - b1) * g;
-      T const v = b2 * a.second_moment[i] + (T(1) - b2) * g * g;
-      T const w = keep * a.weights[i] - step_size * m / (std::sqrt(v) * v_scale + epsilon);
-      a.first_moment[i] = m;
-      a.second_moment[i] = v;
-      a.weights[i] = w;
-      if (a.average) a.average[i] = decay * a.average[i] + (T(1) - decay) * w;
-    }
-  });
+  dev.parallel(static_cast<int>(ceil_div(a.size, block)),
+               [&](int chunk, int) { update(job, chunk * block, std::min(a.size, (chunk + 1) * block)); });
 }
 
 /// Each element read once.
@@ -83,14 +81,12 @@ inline op_cost squared_norm_cost(std::int64_t size, std::size_t element_bytes = 
 /// Sum of squares of n elements, taken in double in fixed chunks, so equal bits for any number of threads.
 template <class T, class Device> double squared_norm(Device& dev, T const* x, std::int64_t n) {
   static_assert(std::is_same_v<Device, cpu>, "squared_norm runs on the cpu device only");
+  auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().squared_norm;
   constexpr std::int64_t block = 1 << 14;
   std::vector<double> partial(static_cast<std::size_t>(ceil_div(n, block)));
   dev.parallel(static_cast<int>(partial.size()), [&](int chunk, int) {
-    double lanes[4] = {};
     std::int64_t const begin = chunk * block;
-    std::int64_t const end = std::min(n, begin + block);
-    for (std::int64_t i = begin; i < end; ++i) lanes[(i - begin) % 4] += double(x[i]) * double(x[i]);
-    partial[static_cast<std::size_t>(chunk)] = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+    partial[static_cast<std::size_t>(chunk)] = body(x + begin, std::min(block, n - begin));
   });
   double sum = 0;
   for (double p : partial) sum += p;

@@ -9,6 +9,7 @@
 #include <unetdn/cpu/bodies/correlate.inl>
 #include <unetdn/cpu/bodies/filter.inl>
 #include <unetdn/cpu/bodies/pool.inl>
+#include <unetdn/cpu/bodies/update.inl>
 #include <unetdn/cpu/bodies/weight_gradient.inl>
 //
 #include <unetdn/cpu/bodies/winograd_transforms.inl>
@@ -25,7 +26,7 @@ template <class T> inline constexpr filter_bodies<T> table<filter_bodies<T>>{fil
 
 template <class T>
 inline constexpr gradient_bodies<T> table<gradient_bodies<T>>{sum_weight_gradient<T>, sum_parts<T>,
-                                                              transpose_weights<T>, pool_backward_row<T>};
+                                                              transpose_weights<T>, pool_backward_row<T>, update_weights<T>, squared_norm<T>};
 
 template <class T>
 inline constexpr winograd_bodies<T> table<winograd_bodies<T>>{share_weights<T>, correlate_tiles<T>, share_input<T>,
