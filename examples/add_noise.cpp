@@ -16,8 +16,8 @@ struct settings {
   std::vector<std::filesystem::path> inputs;
   std::string noise = "gaussian:25";
   std::uint64_t seed = 0;
-  int threads = 0;
-  bool force = false, quiet = false, deep = false;
+  programs::common_settings common;
+  bool deep = false;
 };
 
 /// The picture with noise of `sigma` on its colours; alpha stays.
@@ -59,27 +59,29 @@ unetdn::image preview_sheet(unetdn::cpu& device, unetdn::image const& clean, std
 int add_noise(settings const& s) {
   unetdn::noise_level const level = unetdn::parse_noise(s.noise);
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
-  programs::outputs const outputs(s.out, s.force);
+  programs::planned_files plan(files, s.common.force);
+  programs::outputs const outputs("--out", s.out, files, plan);
   std::optional<programs::outputs> maps;
-  outputs.prepare(files);
-  if (!s.noise_map.empty()) maps.emplace(s.noise_map, s.force).prepare(files);
-  unetdn::check(s.preview.empty() || s.force || !std::filesystem::exists(s.preview), s.preview.string(),
-                " exists already; --force overwrites it");
-  unetdn::cpu device(s.threads);
-  std::uint32_t number = 0;
-  for (auto const& file : files) {
-    unetdn::image clean = unetdn::read_image(file);
+  if (!s.noise_map.empty()) maps.emplace("--noise-map", s.noise_map, files, plan);
+  if (!s.preview.empty()) plan.add_single(s.preview, "--preview");
+  outputs.make_folder();
+  if (maps) maps->make_folder();
+  unetdn::cpu device(s.common.threads);
+  programs::progress progress("add_noise", files.size(), s.common.quiet);
+  bool preview = !s.preview.empty();
+  auto const work = [&](std::filesystem::path const& file, unetdn::image clean, std::size_t picture) {
+    auto const number = static_cast<std::uint32_t>(picture);
     if (s.deep) clean.bit_depth = 16;
-    if (number == 0 && !s.preview.empty()) unetdn::write_image(s.preview, preview_sheet(device, clean, s.seed));
+    if (preview) unetdn::write_image(s.preview, preview_sheet(device, clean, s.seed));
+    preview = false;
     float const sigma = unetdn::draw_sigma(level, {s.seed, 0, unetdn::random_stream::level}, number);
     unetdn::image const noisy = with_noise(device, clean, sigma, s.seed, number);
     std::filesystem::path const to = outputs.path_for(file);
     unetdn::write_image(to, noisy);
     if (maps) unetdn::write_image(maps->path_for(file), noise_alone(clean, noisy));
-    if (!s.quiet) std::cout << unetdn::text(file.string(), " -> ", to.string(), ", sigma ", sigma, '\n');
-    ++number;
-  }
-  return 0;
+    return s.common.quiet ? std::string() : unetdn::text(file.string(), " -> ", to.string(), ", sigma ", sigma);
+  };
+  return programs::for_each_picture(device, 1, files, progress, "add_noise", work);
 }
 
 }  // namespace
@@ -94,20 +96,18 @@ int main(int argc, char** argv) {
       "  add_noise --noise gaussian:25 photo.jpg --out noisy.png\n"
       "  add_noise --noise gaussian:0..55 photos --out noisy --seed 1 --noise-map noise\n"
       "  add_noise photo.jpg --out noisy.png --preview levels.png\n"
-      "Exit codes: 0 done, 1 failed, 2 wrong usage.");
+      "Exit codes: 0 done, 1 failed or some pictures could not be read, 2 wrong usage.");
   settings s;
   app.add_option("--noise", s.noise, "gaussian:25, or gaussian:0..55 for a level of its own for each picture")
       ->capture_default_str();
-  app.add_option("input", s.inputs, "pictures, or folders of pictures")->required();
-  app.add_option("--out", s.out, "a picture to write, or a folder")->required();
+  app.add_option("input", s.inputs, "pictures, or folders of pictures")->required()->type_name("PATH");
+  app.add_option("--out", s.out, "a picture to write, or a folder")->required()->type_name("PATH");
   app.add_option("--seed", s.seed, "other noise")->capture_default_str();
   app.add_option("--noise-map", s.noise_map,
                  "also write the noise alone, to a picture or a folder; middle grey is none");
   app.add_option("--preview", s.preview,
                  "also write the first picture with noise of 0, 5, 15, 25, 50 and 75 side by side");
   app.add_flag("--16-bit", s.deep, "write 16 bits a channel (PNG)");
-  app.add_option("--threads", s.threads, "0: one a core")->capture_default_str();
-  app.add_flag("--force", s.force, "overwrite results that exist");
-  app.add_flag("--quiet", s.quiet, "print errors only");
+  programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return add_noise(s); });
 }

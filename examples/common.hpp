@@ -3,20 +3,29 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <functional>
 #include <iostream>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
 #include <unetdn/core/error.hpp>
+#include <unetdn/core/file.hpp>
+#include <unetdn/core/json.hpp>
+#include <unetdn/devices/cpu.hpp>
 #include <unetdn/image.hpp>
 
-// What all programs share: exit codes, and one line for every error.
+// What all programs share: exit codes, one line for every error, files that are never overwritten by surprise,
+// progress.
 
 namespace programs {
 
@@ -25,85 +34,181 @@ inline constexpr int bad_usage = 2;  ///< the command line does not fit
 
 /// Parses the command line, runs `work`, and turns every error into one line and an exit code.
 inline int run(CLI::App& app, int argc, char** argv, std::function<int()> const& work) {
+  auto const complain = [&](std::string const& what, int code) {
+    std::cerr << app.get_name() << ": " << what << '\n';
+    return code;
+  };
+  int code = 0;
   try {
     app.parse(argc, argv);
+    code = work();
   } catch (CLI::ParseError const& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    std::cerr << app.get_name() << ": " << e.what() << "; see --help\n";
-    return bad_usage;
-  }
-  try {
-    return work();
+    if (e.get_exit_code() != 0) return complain(unetdn::text(e.what(), "; see --help"), bad_usage);
+    app.exit(e);  // --help
   } catch (unetdn::argument_error const& e) {
-    std::cerr << app.get_name() << ": " << e.what() << '\n';
-    return bad_usage;
+    return complain(e.what(), bad_usage);
   } catch (std::bad_alloc const&) {
-    std::cerr << app.get_name() << ": not enough memory; use smaller pictures or a smaller batch\n";
-    return failed;
+    return complain("not enough memory; use smaller pictures or a smaller batch", failed);
   } catch (std::exception const& e) {
-    std::cerr << app.get_name() << ": " << e.what() << '\n';
-    return failed;
+    return complain(e.what(), failed);
   }
+  std::cout.flush();
+  if (!std::cout || std::fflush(stdout) != 0 || std::ferror(stdout)) {
+    return complain("standard output cannot be written; free some space or print elsewhere", failed);
+  }
+  return code;
 }
 
-/// The pictures that a list of files and folders names: a folder stands for all pictures in it.
+/// What every program takes that writes files.
+struct common_settings {
+  int threads = 0;
+  bool force = false, quiet = false;
+};
+
+inline void add_common_options(CLI::App& app, common_settings& s, std::string const& quiet = "print errors only") {
+  app.add_option("--threads", s.threads, "0: one a core; the result does not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app.add_flag("--force", s.force, "overwrite results that exist");
+  app.add_flag("--quiet", s.quiet, quiet);
+}
+
+// ---- Names ---------------------------------------------------------------------------------------------------------
+
+namespace detail {
+
+/// The name that all names of one file share, where that can be told.
+inline std::filesystem::path true_name(std::filesystem::path const& path) {
+  std::error_code failure;
+  std::filesystem::path const name = std::filesystem::weakly_canonical(path, failure);
+  return failure ? path : name;
+}
+
+inline std::string lower_extension(std::filesystem::path const& path) {
+  std::string extension = path.extension().string();
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return extension;
+}
+
+}  // namespace detail
+
+/// The pictures that a list of files and folders names, each once: a folder stands for all pictures in it. Throws
+/// file_error where one does not exist.
 inline std::vector<std::filesystem::path> expand(std::vector<std::filesystem::path> const& inputs) {
   std::vector<std::filesystem::path> files;
+  std::set<std::filesystem::path> seen;
+  auto const add = [&](std::filesystem::path const& file) {
+    if (seen.insert(detail::true_name(file)).second) files.push_back(file);
+  };
   for (auto const& input : inputs) {
-    if (!std::filesystem::is_directory(input)) {
-      files.push_back(input);
-      continue;
+    std::error_code failure;
+    if (std::filesystem::is_directory(input, failure)) {
+      for (auto const& file : unetdn::list_images(input)) add(file);
+    } else if (std::filesystem::exists(input, failure)) {
+      add(input);
+    } else {
+      throw unetdn::file_error(input.string(),
+                               "cannot be opened: " + unetdn::detail::system_text(failure ? failure.value() : ENOENT));
     }
-    for (auto const& file : unetdn::list_images(input)) files.push_back(file);
   }
   return files;
 }
+
+/// The files that a program is going to write, all planned before any work.
+class planned_files {
+ public:
+  planned_files(std::vector<std::filesystem::path> const& inputs, bool force) : force_{force} {
+    for (auto const& input : inputs) inputs_.insert(detail::true_name(input));
+  }
+
+  /// Throws argument_error where `to` is an input, is planned already, or, without force, exists. `origin` is what it
+  /// is made of, for that message.
+  void add(std::filesystem::path const& to, std::string const& origin) {
+    std::filesystem::path const name = detail::true_name(to);
+    unetdn::check(!inputs_.contains(name), to.string(), " is an input itself; give another name or folder");
+    auto const [other, fresh] = planned_.emplace(name, origin);
+    unetdn::check(fresh, other->second, " and ", origin, " would both become ", to.string(),
+                  "; give them other names or folders");
+    unetdn::check(force_ || !std::filesystem::exists(to), to.string(), " exists already; --force overwrites it");
+  }
+
+  /// The same for a file whose folder must exist. Throws file_error where it does not.
+  void add_single(std::filesystem::path const& to, std::string const& origin) {
+    std::filesystem::path const folder = to.has_parent_path() ? to.parent_path() : ".";
+    std::error_code failure;
+    if (!std::filesystem::is_directory(folder, failure)) {
+      throw unetdn::file_error(to.string(), "cannot be written: there is no folder " + folder.string() +
+                                                "; make it first or give another name");
+    }
+    add(to, origin);
+  }
+
+ private:
+  std::set<std::filesystem::path> inputs_;
+  std::map<std::filesystem::path, std::string> planned_;
+  bool force_;
+};
 
 /// Where results go: into the folder `out`, under the names of the inputs, or to the file `out` where it names a
 /// picture.
 class outputs {
  public:
-  outputs(std::filesystem::path out, bool force) : out_{std::move(out)}, force_{force} {}
-
-  /// Throws argument_error where results would overwrite each other, an input, or, without force, anything; else makes
-  /// the folder. Called before any work.
-  void prepare(std::vector<std::filesystem::path> const& inputs) const {
-    unetdn::check(!inputs.empty(), "there are no pictures to work on");
-    unetdn::check(!to_file() || inputs.size() == 1, "--out ", out_.string(), " is one picture, but there are ",
+  /// Plans the results of all inputs. Throws argument_error where the option's value `out` cannot hold them.
+  outputs(std::string const& option, std::filesystem::path const& out, std::vector<std::filesystem::path> const& inputs,
+          planned_files& plan)
+      : out_{out}, to_file_{unetdn::is_image_name(out) && !std::filesystem::is_directory(out)} {
+    std::string const extension = detail::lower_extension(out);
+    std::set<std::string> const unwritable{".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic", ".heif", ".avif", ".jxl"};
+    unetdn::check(!unwritable.contains(extension) || std::filesystem::is_directory(out), option, " ", out.string(),
+                  ": ", extension, " cannot be written; name it .png, .jpg, .ppm or .pgm, or give a folder");
+    unetdn::check(!to_file_ || inputs.size() == 1, option, " ", out.string(), " is one picture, but there are ",
                   inputs.size(), " inputs; give a folder");
-    std::map<std::filesystem::path, std::filesystem::path> from;
     for (auto const& input : inputs) {
-      std::filesystem::path const to = path_for(input);
-      auto const [other, fresh] = from.emplace(to, input);
-      unetdn::check(fresh, input.string(), " and ", other->second.string(), " would both become ", to.string(),
-                    "; give them one after the other, with other folders");
-      bool const exists = std::filesystem::exists(to);
-      std::error_code ignored;
-      unetdn::check(!exists || !std::filesystem::equivalent(to, input, ignored), to.string(),
-                    " is the input itself; give another --out");
-      unetdn::check(!exists || force_, to.string(), " exists already; --force overwrites it");
+      std::string const origin = option + " of " + input.string();
+      if (to_file_) {
+        plan.add_single(out, origin);
+      } else {
+        plan.add(path_for(input), origin);
+      }
     }
-    if (to_file()) return;
+  }
+
+  /// Makes the folder, where results go into one. Throws file_error.
+  void make_folder() const {
+    if (to_file_) return;
     std::error_code failure;
     std::filesystem::create_directories(out_, failure);
-    if (failure) throw unetdn::file_error(out_.string(), "cannot be made a folder: " + failure.message());
+    if (!failure) return;
+    throw unetdn::file_error(out_.string(),
+                             "cannot be made a folder: " + failure.message() + "; give another name or folder");
   }
 
   /// The result of one input. Formats that are only read become PNG.
   std::filesystem::path path_for(std::filesystem::path const& input) const {
-    if (to_file()) return out_;
-    std::string extension = input.extension().string();
-    std::transform(extension.begin(), extension.end(), extension.begin(),
-                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    bool const writable = unetdn::is_image_name(input) && extension != ".bmp";
+    if (to_file_) return out_;
+    bool const writable = unetdn::is_image_name(input) && detail::lower_extension(input) != ".bmp";
     return out_ / (writable ? input.filename() : std::filesystem::path(input.stem()) += ".png");
   }
 
  private:
-  bool to_file() const { return unetdn::is_image_name(out_) && !std::filesystem::is_directory(out_); }
   std::filesystem::path out_;
-  bool force_;
+  bool to_file_;
 };
+
+/// A file's name as a JSON string. Names are bytes: what is not UTF-8 becomes U+FFFD.
+inline std::string json_name(std::filesystem::path const& path) {
+  std::string const bytes = path.string();
+  std::string name;
+  for (std::size_t at = 0; at < bytes.size();) {
+    std::size_t const length = unetdn::detail::utf8_length(std::string_view(bytes).substr(at));
+    name += length ? bytes.substr(at, length) : "\xEF\xBF\xBD";
+    at += std::max<std::size_t>(length, 1);
+  }
+  return unetdn::json_quoted(name);
+}
+
+// ---- Pictures ------------------------------------------------------------------------------------------------------
 
 /// All pictures of a folder, in the order of their names.
 inline std::vector<unetdn::image> read_folder(std::filesystem::path const& folder) {
@@ -216,6 +321,20 @@ inline std::vector<picture_pair> pair_pictures(std::filesystem::path const& nois
                                " has no partner of the same name; rename it, or remove it from the folder");
 }
 
+/// The middle of a picture, of at most these extents.
+inline unetdn::image middle(unetdn::image const& picture, int width, int height) {
+  width = std::min(width, picture.width);
+  height = std::min(height, picture.height);
+  unetdn::image part(width, height, picture.channels, picture.bit_depth);
+  auto const from = picture.as_view().crop((picture.height - height) / 2, (picture.width - width) / 2, height, width);
+  for (int row = 0; row < height; ++row) {
+    std::copy_n(from.pixel(0, row, 0), std::ptrdiff_t(width) * picture.channels, part.as_view().pixel(0, row, 0));
+  }
+  return part;
+}
+
+// ---- Work ----------------------------------------------------------------------------------------------------------
+
 /// "75 s", "12 min" or "3.5 h".
 inline std::string duration(double seconds) {
   char line[32];
@@ -227,6 +346,104 @@ inline std::string duration(double seconds) {
     std::snprintf(line, sizeof line, "%.1f h", seconds / 3600);
   }
   return line;
+}
+
+/// Tells on standard error how far long work is: on a terminal in one line that is written over, elsewhere by a line
+/// every ten seconds.
+class progress {
+ public:
+  progress(std::string program, std::size_t pictures, bool quiet)
+      : program_{std::move(program)}, pictures_{pictures}, quiet_{quiet} {}
+  progress(progress const&) = delete;
+  progress& operator=(progress const&) = delete;
+  ~progress() { clear(); }
+
+  /// A fraction of the picture at work is done.
+  void advance(double fraction) {
+    double const now = seconds();
+    if (quiet_ || now < next_) return;
+    double const whole = (static_cast<double>(done_) + fraction) / static_cast<double>(pictures_);
+    if (whole <= 0 || whole >= 1) return;
+    next_ = now + (terminal_ ? 0.5 : 10);
+    std::string const line =
+        unetdn::text(program_, ": ", static_cast<int>(100 * whole), " % done, ", duration(now / whole - now), " left");
+    clear();
+    std::cerr << line << (terminal_ ? "" : "\n") << std::flush;
+    shown_ = terminal_ ? line.size() : 0;
+  }
+
+  void picture_done() {
+    ++done_;
+    advance(0);
+  }
+
+  /// Takes the line away, before others are printed.
+  void clear() {
+    if (shown_) std::cerr << '\r' << std::string(shown_, ' ') << '\r' << std::flush;
+    shown_ = 0;
+  }
+
+ private:
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count(); }
+
+  std::string program_;
+  std::size_t pictures_, done_ = 0, shown_ = 0;
+  bool quiet_, terminal_ = ::isatty(STDERR_FILENO) == 1;
+  double next_ = terminal_ ? 1 : 10;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+/// What is done with one picture; `number` counts from 0. The line that is returned is printed unless it is empty.
+using picture_work =
+    std::function<std::string(std::filesystem::path const& file, unetdn::image const& picture, std::size_t number)>;
+
+namespace detail {
+
+struct picture_outcome {
+  std::string line, error;
+};
+
+inline picture_outcome work_on(std::filesystem::path const& file, std::size_t number, picture_work const& work) {
+  std::optional<unetdn::image> picture;
+  try {
+    picture = unetdn::read_image(file);
+  } catch (unetdn::file_error const& e) {
+    return {{}, e.what()};
+  } catch (std::bad_alloc const&) {
+    return {{}, file.string() + ": not enough memory for this picture; scale it down or split it"};
+  }
+  try {
+    return {work(file, *picture, number), {}};
+  } catch (unetdn::argument_error const& e) {
+    return {{}, unetdn::text(file.string(), ": ", e.what())};
+  } catch (unetdn::out_of_memory const& e) {
+    return {{}, unetdn::text(file.string(), ": ", e.what())};
+  }
+}
+
+}  // namespace detail
+
+/// Reads the pictures and works on them, `at_once` at the same time. Returns the exit code: a picture that is broken or
+/// too large is told of in one line and the others are still worked on; other errors, such as a full disk, end it all.
+inline int for_each_picture(unetdn::cpu& device, int at_once, std::vector<std::filesystem::path> const& files,
+                            progress& shown, std::string const& program, picture_work const& work) {
+  int code = 0;
+  for (std::size_t begin = 0; begin < files.size(); begin += static_cast<std::size_t>(at_once)) {
+    int const count = static_cast<int>(std::min(files.size() - begin, static_cast<std::size_t>(at_once)));
+    std::vector<detail::picture_outcome> outcomes(static_cast<std::size_t>(count));
+    device.parallel(count, [&](int i, int) {
+      std::size_t const number = begin + static_cast<std::size_t>(i);
+      outcomes[static_cast<std::size_t>(i)] = detail::work_on(files[number], number, work);
+    });
+    shown.clear();
+    for (auto const& [line, error] : outcomes) {
+      if (!line.empty()) std::cout << line << std::endl;
+      if (!error.empty()) std::cerr << program << ": " << error << '\n';
+      if (!error.empty()) code = failed;
+      shown.picture_done();
+    }
+  }
+  return code;
 }
 
 }  // namespace programs

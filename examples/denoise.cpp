@@ -1,32 +1,66 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removes the noise from pictures with a trained network.
-#include <optional>
-
 #include <unetdn/unet.hpp>
 
 #include "common.hpp"
+#include "picture_report.hpp"
 
 namespace {
 
 struct settings {
-  std::filesystem::path weights, out;
+  std::filesystem::path weights, out, report;
   std::vector<std::filesystem::path> inputs;
   std::optional<float> sigma;
-  int threads = 0;
-  bool force = false, quiet = false;
+  float strength = 1;
+  programs::common_settings common;
+  bool json = false;
 };
 
-int denoise(settings const& s) {
-  std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
-  programs::outputs const outputs(s.out, s.force);
-  outputs.prepare(files);
-  unetdn::denoiser<> denoiser(s.weights, unetdn::cpu(s.threads));
-  for (auto const& file : files) {
-    std::filesystem::path const to = outputs.path_for(file);
-    unetdn::write_image(to, denoiser(unetdn::read_image(file), s.sigma));
-    if (!s.quiet) std::cout << file.string() << " -> " << to.string() << '\n';
+std::string json_line(std::filesystem::path const& from, std::filesystem::path const& to, unetdn::image const& picture,
+                      double seconds) {
+  return unetdn::text("{\"input\": ", programs::json_name(from), ", \"output\": ", programs::json_name(to),
+                      ", \"seconds\": ", seconds, ", \"width\": ", picture.width, ", \"height\": ", picture.height,
+                      '}');
+}
+
+/// Throws argument_error where the network and the options do not fit each other.
+void check_fits(settings const& s, unetdn::denoiser<> const& denoiser) {
+  try {
+    denoiser.check_fits(s.sigma);
+  } catch (unetdn::argument_error const& e) {
+    throw unetdn::argument_error(
+        unetdn::text(s.weights.string(), s.sigma ? " with --sigma" : " without --sigma", ": ", e.what()));
   }
-  return 0;
+}
+
+int denoise(settings const& s) {
+  unetdn::check(s.strength >= 0 && s.strength <= 1, "--strength is a number from 0 (nothing changes) to 1");
+  std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
+  programs::planned_files plan(files, s.common.force);
+  programs::outputs const outputs("--out", s.out, files, plan);
+  programs::picture_report report(s.report, "Denoised pictures");
+  report.plan(plan);
+  unetdn::denoiser<> denoiser(s.weights, unetdn::cpu(s.common.threads));
+  check_fits(s, denoiser);
+  outputs.make_folder();
+
+  report.setting("strength", unetdn::text(s.strength));
+  if (s.sigma) report.setting("sigma", unetdn::text(*s.sigma));
+  programs::progress progress("denoise", files.size(), s.common.quiet);
+  denoiser.on_progress([&](double fraction) { progress.advance(fraction); });
+  auto const work = [&](std::filesystem::path const& file, unetdn::image const& noisy, std::size_t) {
+    auto const begin = std::chrono::steady_clock::now();
+    unetdn::image const denoised = unetdn::blend(noisy, denoiser(noisy, s.sigma), s.strength);
+    std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - begin;
+    std::filesystem::path const to = outputs.path_for(file);
+    unetdn::write_image(to, denoised);
+    report.add(file.filename().string(), nullptr, noisy, denoised);
+    if (s.json) return json_line(file, to, noisy, seconds.count());
+    return s.common.quiet ? std::string() : file.string() + " -> " + to.string();
+  };
+  int const code = programs::for_each_picture(denoiser.device(), 1, files, progress, "denoise", work);
+  report.write(s.weights);
+  return code;
 }
 
 }  // namespace
@@ -36,15 +70,20 @@ int main(int argc, char** argv) {
   app.footer(
       "Examples:\n"
       "  denoise --weights run/best.safetensors noisy.jpg --out clean.png\n"
-      "  denoise --weights run/best.safetensors photos --out denoised\n"
-      "Exit codes: 0 done, 1 failed, 2 wrong usage.");
+      "  denoise --weights run/best.safetensors photos more/dark.png --out denoised --report report.html\n"
+      "  denoise --weights run/best.safetensors photos --out natural --strength 0.7\n"
+      "  denoise --weights run/best.safetensors photos --out denoised --quiet --json\n"
+      "Exit codes: 0 done, 1 failed or some pictures could not be read, 2 wrong usage.");
   settings s;
   app.add_option("--weights", s.weights, "weight file that train wrote")->required()->type_name("FILE");
-  app.add_option("input", s.inputs, "pictures, or folders of pictures")->required();
-  app.add_option("--out", s.out, "a picture to write, or a folder")->required();
+  app.add_option("input", s.inputs, "pictures, or folders of pictures")->required()->type_name("PATH");
+  app.add_option("--out", s.out, "a picture to write, or a folder")->required()->type_name("PATH");
+  app.add_option("--strength", s.strength, "0 keeps the picture as it is, 1 takes all noise away that is found")
+      ->capture_default_str();
   app.add_option("--sigma", s.sigma, "noise level in units of 1/255, for networks that must be told it");
-  app.add_option("--threads", s.threads, "0: one a core")->capture_default_str();
-  app.add_flag("--force", s.force, "overwrite results that exist");
-  app.add_flag("--quiet", s.quiet, "print errors only");
+  app.add_option("--report", s.report, "also write a page that shows the first pictures before and after")
+      ->type_name("FILE");
+  app.add_flag("--json", s.json, "print a JSON object a picture, one a line");
+  programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return denoise(s); });
 }

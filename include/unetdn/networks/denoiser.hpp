@@ -2,7 +2,9 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -37,61 +39,66 @@ template <class T = float, class Device = cpu> class denoiser {
 
   /// The picture without its noise, same extents and channels. A network for colours sees grey as three equal channels;
   /// a grey one sees each colour channel as a picture. Alpha is kept. `sigma_255` (noise level in units of 1/255) must
-  /// be given exactly where the network takes a noise map. Throws argument_error otherwise.
+  /// be given exactly where the network takes a noise map.
+  ///
+  /// Throws argument_error where the network or sigma does not fit, and where a sample is infinite or no number: it
+  /// would spread over all pixels that see it. Throws error where the result is; the weights are damaged then.
   image operator()(image const& picture, std::optional<float> sigma_255 = {}) {
-    unet_config const& c = network_->config();
-    check(c.noise_map == sigma_255.has_value(), c.noise_map
-                                                    ? "this network needs the noise level; give sigma"
-                                                    : "this network finds the noise level itself; leave out sigma");
-    check(!sigma_255 || (std::isfinite(*sigma_255) && *sigma_255 >= 0 && *sigma_255 <= 1000),
-          "sigma is a number from 0 to 1000 in units of 1/255");
-    check(c.in_channels == c.out_channels && (c.in_channels == 1 || c.in_channels == 3), "a network from ",
-          c.in_channels, " to ", c.out_channels, " channels does not denoise pictures; use a session");
+    check_fits(sigma_255);
+    picture.check_valid();
+    if (std::int64_t const at = not_finite(picture); at >= 0) {
+      std::int64_t const pixel = at / picture.channels;
+      throw argument_error(text("the picture's sample in row ", pixel / picture.width, ", column ",
+                                pixel % picture.width, ", channel ", at % picture.channels,
+                                " is no finite number; replace it first"));
+    }
     image result = picture;
     view<float const> const from = picture.as_view();
     view<float> const to = result.as_view();
     int const colors = picture.color_channels();
-    if (c.in_channels == 1) {
+    int const in_channels = network_->config().in_channels;
+    runs_ = in_channels == 1 ? colors : 1;
+    runs_done_ = 0;
+    if (in_channels == 1) {
       for (int channel = 0; channel < colors; ++channel) {
-        run(from.channels(channel, 1), to.channels(channel, 1), sigma_255);
+        run_window(from.channels(channel, 1), to.channels(channel, 1), sigma_255);
       }
     } else if (colors == 3) {
-      run(from.channels(0, 3), to.channels(0, 3), sigma_255);
+      run_window(from.channels(0, 3), to.channels(0, 3), sigma_255);
     } else {
       tensor<float, cpu> gray_as_color(device_, {1, picture.height, picture.width, 3});
       for (int channel = 0; channel < 3; ++channel) {
         copy<float>(device_, from.channels(0, 1), gray_as_color.view().channels(channel, 1));
       }
-      run(gray_as_color.view(), gray_as_color.view(), sigma_255);
+      run_window(gray_as_color.view(), gray_as_color.view(), sigma_255);
       average_channels(gray_as_color.view(), to.channels(0, 1));
     }
+    if (not_finite(result) >= 0)
+      throw error("the network's result is no finite number; its weights are damaged, take others");
     return result;
   }
 
-  /// The same for a window [1,h,w,in_channels] of floats on the host; `to` may be `from`.
+  /// The same for a window [1,h,w,in_channels] of floats on the host, unchecked; `to` may be `from`.
   void run(view<float const> from, view<float> to, std::optional<float> sigma_255 = {}) {
-    int const multiple = network_->config().multiple();
-    int const side = tile_side_;
-    if (std::int64_t(from.h) * from.w <= std::int64_t(side) * side)
-      return run_tile(from, to, 0, 0, from.h, from.w, sigma_255);
-    // Tiles read their neighbours' pixels, so a result written in place would be read as input.
-    tensor<float, cpu> source(device_, {1, from.h, from.w, from.c});
-    copy<float>(device_, from, source.view());
-    int const margin = round_up(reach(), multiple);
-    int const core = std::max(multiple, (side - 2 * margin) / multiple * multiple);
-    for (int y = 0; y < from.h; y += core) {
-      for (int x = 0; x < from.w; x += core) {
-        int const top = std::max(0, y - margin);
-        int const left = std::max(0, x - margin);
-        int const bottom = std::min(from.h, y + core + margin);
-        int const right = std::min(from.w, x + core + margin);
-        view<float const> const tile = source.view().crop(top, left, bottom - top, right - left);
-        int const rows = std::min(core, from.h - y);
-        int const columns = std::min(core, from.w - x);
-        run_tile(tile, to.crop(y, x, rows, columns), y - top, x - left, rows, columns, sigma_255);
-      }
-    }
+    runs_ = 1;
+    runs_done_ = 0;
+    run_window(from, to, sigma_255);
   }
+
+  /// Throws argument_error where the network is none for pictures, or `sigma_255` not what it needs.
+  void check_fits(std::optional<float> sigma_255) const {
+    unet_config const& c = network_->config();
+    check(c.in_channels == c.out_channels && (c.in_channels == 1 || c.in_channels == 3), "a network from ",
+          c.in_channels, " to ", c.out_channels, " channels does not denoise pictures; use a session");
+    check(c.noise_map == sigma_255.has_value(), c.noise_map
+                                                    ? "this network needs the noise level; give sigma"
+                                                    : "this network finds the noise level itself; leave out sigma");
+    check(!sigma_255 || (std::isfinite(*sigma_255) && *sigma_255 >= 0 && *sigma_255 <= 1000),
+          "sigma is a number from 0 to 1000 in units of 1/255");
+  }
+
+  /// Calls `f` as work on a picture goes on, with the fraction of it that is done, at most 1.
+  void on_progress(std::function<void(double)> f) { progress_ = std::move(f); }
 
   unet<T, Device> const& network() const { return *network_; }
   Device& device() { return device_; }
@@ -108,6 +115,36 @@ template <class T = float, class Device = cpu> class denoiser {
   }
 
  private:
+  void run_window(view<float const> from, view<float> to, std::optional<float> sigma_255) {
+    int const multiple = network_->config().multiple();
+    int const side = tile_side_;
+    if (std::int64_t(from.h) * from.w <= std::int64_t(side) * side) {
+      run_tile(from, to, 0, 0, from.h, from.w, sigma_255);
+      tell_progress(1);
+      ++runs_done_;
+      return;
+    }
+    // Tiles read their neighbours' pixels, so a result written in place would be read as input.
+    tensor<float, cpu> source(device_, {1, from.h, from.w, from.c});
+    copy<float>(device_, from, source.view());
+    int const margin = round_up(reach(), multiple);
+    int const core = std::max(multiple, (side - 2 * margin) / multiple * multiple);
+    for (int y = 0; y < from.h; y += core) {
+      for (int x = 0; x < from.w; x += core) {
+        int const top = std::max(0, y - margin);
+        int const left = std::max(0, x - margin);
+        int const bottom = std::min(from.h, y + core + margin);
+        int const right = std::min(from.w, x + core + margin);
+        view<float const> const tile = source.view().crop(top, left, bottom - top, right - left);
+        int const rows = std::min(core, from.h - y);
+        int const columns = std::min(core, from.w - x);
+        run_tile(tile, to.crop(y, x, rows, columns), y - top, x - left, rows, columns, sigma_255);
+        tell_progress((double(y) * from.w + double(rows) * (x + columns)) / (double(from.h) * from.w));
+      }
+    }
+    ++runs_done_;
+  }
+
   void run_tile(view<float const> tile, view<float> to, int top, int left, int rows, int columns,
                 std::optional<float> sigma_255) {
     unetdn::shape const s{1, tile.h, tile.w, tile.c};
@@ -122,6 +159,18 @@ template <class T = float, class Device = cpu> class denoiser {
     }
     session_->forward(*network_);
     copy<float>(device_, session_->output().crop(top, left, rows, columns), to);
+  }
+
+  /// A fraction of one channel's or all channels' run is done.
+  void tell_progress(double of_run) {
+    if (progress_) progress_(std::min(1.0, (runs_done_ + of_run) / runs_));
+  }
+
+  /// The first sample that is infinite or no number, or -1.
+  static std::int64_t not_finite(image const& picture) {
+    auto const& p = picture.pixels;
+    auto const found = std::find_if(p.begin(), p.end(), [](float sample) { return !std::isfinite(sample); });
+    return found == p.end() ? -1 : found - p.begin();
   }
 
   void average_channels(view<float const> color, view<float> gray) {
@@ -141,6 +190,23 @@ template <class T = float, class Device = cpu> class denoiser {
   std::shared_ptr<unet<T, Device> const> network_;
   std::optional<unet_session<T, Device>> session_;
   int tile_side_ = 0;
+  std::function<void(double)> progress_;
+  int runs_ = 1, runs_done_ = 0;
 };
+
+/// A mixture of a picture and its denoised version: noisy + strength (denoised - noisy), to the bit the one at strength
+/// 0 and the other at 1. Throws argument_error where their extents differ or strength is not from 0 to 1.
+inline image blend(image const& noisy, image denoised, float strength) {
+  check(strength >= 0 && strength <= 1, "strength is a number from 0 (the noisy picture) to 1 (the denoised one)");
+  noisy.check_valid();
+  denoised.check_valid();
+  check(noisy.width == denoised.width && noisy.height == denoised.height && noisy.channels == denoised.channels,
+        "the pictures to blend differ: ", noisy.width, " x ", noisy.height, " x ", noisy.channels, " and ",
+        denoised.width, " x ", denoised.height, " x ", denoised.channels, "; give a picture and its denoised version");
+  for (std::size_t i = 0; i < noisy.pixels.size(); ++i) {
+    denoised.pixels[i] = std::lerp(noisy.pixels[i], denoised.pixels[i], strength);
+  }
+  return denoised;
+}
 
 }  // namespace unetdn

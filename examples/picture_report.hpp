@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <unetdn/safetensors.hpp>
+
+#include "common.hpp"
+#include "report.hpp"
+
+namespace programs {
+
+/// The report of a program that denoises many pictures: shows the middle of the first ones.
+class picture_report {
+ public:
+  /// No report where `path` is empty.
+  picture_report(std::filesystem::path path, std::string title) : path_{std::move(path)} {
+    report_.title = std::move(title);
+  }
+
+  void plan(planned_files& plan) const {
+    if (wanted()) plan.add_single(path_, "--report");
+  }
+  void setting(std::string name, std::string value) {
+    report_.settings.emplace_back(std::move(name), std::move(value));
+  }
+  void add(std::string name, unetdn::image const* clean, unetdn::image const& noisy, unetdn::image const& denoised) {
+    if (!wanted() || report_.pictures.size() == most_pictures) return;
+    report_picture p{std::move(name), {}, middle(noisy, side, side), middle(denoised, side, side)};
+    if (clean) p.clean = middle(*clean, side, side);
+    report_.pictures.push_back(std::move(p));
+  }
+  /// Writes it, with what the weight file says of itself. Throws file_error.
+  void write(std::filesystem::path const& weights) {
+    if (!wanted() || report_.pictures.empty()) return;
+    unetdn::safetensors_file const file(weights);
+    report_.provenance.assign(file.metadata().begin(), file.metadata().end());
+    report_.provenance.emplace_back("weights", weights.string());
+    write_report(path_, report_);
+  }
+
+ private:
+  bool wanted() const { return !path_.empty(); }
+
+  static constexpr std::size_t most_pictures = 20;
+  static constexpr int side = 768;
+  std::filesystem::path path_;
+  report report_;
+};
+
+}  // namespace programs
