@@ -98,7 +98,7 @@ class chart_axis {
   void add_ticks(double step) {
     step_ = step;
     double const slack = 1e-6 * step;
-    for (double k = std::ceil((low_ - slack) / step); k * step <= high_ + slack; ++k) ticks_.push_back(k * step);
+    for (double k = std::ceil((low_ - slack) / step) + 0.0; k * step <= high_ + slack; ++k) ticks_.push_back(k * step);
   }
 
   double low_, high_;

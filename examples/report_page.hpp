@@ -26,7 +26,7 @@ body {
 }
 h1 { margin: 0; font-size: 2rem; line-height: 1.2; letter-spacing: -.015em; text-wrap: balance; }
 h2 { margin: 0; font-size: 1.3rem; line-height: 1.3; letter-spacing: -.005em; }
-h3 { margin: 0 0 8px; font-size: 1rem; }
+h3 { font-size: 1rem; }
 p { margin: 0; }
 a { color: var(--accent); }
 section { margin-top: 48px; }
@@ -57,11 +57,11 @@ section { margin-top: 48px; }
 
 .controls { display: none; flex-wrap: wrap; gap: 10px 24px; justify-content: space-between; margin: 14px 0; }
 .js .controls { display: flex; }
-fieldset { display: flex; margin: 0; padding: 3px; border: 1px solid var(--line); border-radius: 10px; min-width: 0;
+fieldset { display: flex; flex-wrap: wrap; margin: 0; padding: 3px; border: 1px solid var(--line); border-radius: 10px; min-width: 0;
   background: var(--card); }
 fieldset label { position: relative; cursor: pointer; }
 fieldset input { position: absolute; opacity: 0; inset: 0; margin: 0; cursor: pointer; }
-fieldset span { display: block; padding: 5px 12px; border-radius: 7px; font-size: .9rem; line-height: 1.4; }
+fieldset span { display: block; padding: 5px 12px; border-radius: 7px; font-size: .9rem; line-height: 1.4; white-space: nowrap; }
 fieldset input:checked + span { background: var(--accent); color: var(--page); font-weight: 600; }
 fieldset input:focus-visible + span { outline: 3px solid var(--accent); outline-offset: 2px; }
 
@@ -109,16 +109,17 @@ fieldset input:focus-visible + span { outline: 3px solid var(--accent); outline-
 .slider {
   --grip: #fff; --mark: #1c1d1f;
   --thumb:
-    conic-gradient(from 45deg at 0 50%, var(--mark) 90deg, #0000 0) calc(50% + 8px) 50% / 6px 12px no-repeat,
-    conic-gradient(from 225deg at 100% 50%, var(--mark) 90deg, #0000 0) calc(50% - 8px) 50% / 6px 12px no-repeat,
+    conic-gradient(from 225deg at 100% 50%, var(--mark) 90deg, #0000 0) calc(50% + 9px) 50% / 7px 14px no-repeat,
+    conic-gradient(from 45deg at 0 50%, var(--mark) 90deg, #0000 0) calc(50% - 9px) 50% / 7px 14px no-repeat,
     radial-gradient(circle closest-side, var(--grip) 90%, #0006 94%, #0000) center / 40px 40px no-repeat,
     linear-gradient(90deg, #0005 1px, var(--grip) 1px 3px, #0005 3px) center / 4px 100% no-repeat;
 }
 .slider:focus-visible { --grip: var(--accent); --mark: var(--page); }
 .frame:has(.slider:focus-visible) { outline: 3px solid var(--accent); outline-offset: 3px; }
 
-.under-frame { display: flex; flex-wrap: wrap; gap: 12px 48px; justify-content: space-between; margin-top: 14px; }
-.under-frame > p { flex: 1 1 18rem; max-width: 40rem; }
+.comparison + .scores { margin-top: 16px; }
+.part { margin: 28px 0 0; }
+.comparison .note { margin-top: 8px; }
 table { border-collapse: collapse; font-size: .95rem; }
 th, td { padding: 5px 0 5px 28px; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { padding-left: 0; text-align: left; }
@@ -141,7 +142,7 @@ svg .faint { stroke: var(--faint); stroke-width: 1.25; }
 svg .strong { stroke: var(--accent); stroke-width: 2.25; stroke-linejoin: round; stroke-linecap: round; }
 svg circle { fill: var(--accent); }
 
-.settings { width: 100%; table-layout: fixed; }
+.settings { width: 100%; table-layout: fixed; margin-top: 8px; }
 .settings th { width: 40%; color: var(--soft); }
 .settings td { text-align: left; padding-left: 16px; }
 details { margin-top: 48px; border-top: 1px solid var(--line); padding-top: 16px; }
@@ -156,7 +157,7 @@ details dd { margin: 0; }
   section { margin-top: 40px; }
   .facts { gap: 14px 32px; margin-top: 22px; }
   .facts dd { font-size: 1.3rem; }
-  fieldset span { padding: 8px 11px; }
+  fieldset span { padding: 8px 9px; font-size: .85rem; }
   th, td { padding-left: 18px; }
   svg text { font-size: 17px; }
 }
@@ -210,8 +211,9 @@ inline constexpr std::string_view report_script = R"js(
     listenToPointer() {
       let from = null;
       this.viewport.addEventListener("pointerdown", (e) => {
+        if (e.target === this.viewport) return;  // its scroll bar
         from = { x: e.clientX, y: e.clientY, left: this.viewport.scrollLeft, top: this.viewport.scrollTop, moved: false };
-        if (e.pointerType === "mouse" && e.target !== this.viewport) this.viewport.setPointerCapture(e.pointerId);
+        if (e.pointerType === "mouse") this.viewport.setPointerCapture(e.pointerId);
       });
       this.viewport.addEventListener("pointermove", (e) => {
         if (!from) return;
@@ -220,7 +222,7 @@ inline constexpr std::string_view report_script = R"js(
         if (from.moved && e.pointerType === "mouse") this.viewport.scrollTo(from.left - x, from.top - y);
       });
       this.viewport.addEventListener("pointerup", (e) => {
-        if (from && !from.moved && !this.slider.hidden && e.target !== this.viewport) {
+        if (from && !from.moved && !this.slider.hidden) {
           const box = this.frame.getBoundingClientRect();
           this.slider.value = 1000 * (e.clientX - box.left) / box.width;
           this.divide();
