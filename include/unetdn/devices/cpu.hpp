@@ -50,10 +50,11 @@ class cpu {
     bool const huge = bytes >= huge_page;
     std::size_t const align = huge ? huge_page : alignment;
     bool const possible = bytes < std::size_t(-1) / 2;
-    void* p = possible ? std::aligned_alloc(align, round_up(bytes ? bytes : 1, align)) : nullptr;
+    std::size_t const whole = possible ? round_up(bytes ? bytes : 1, align) : 0;
+    void* p = possible ? std::aligned_alloc(align, whole) : nullptr;
     if (!p) throw out_of_memory(text("cannot allocate ", bytes >> 20, " MiB; use smaller pictures or a smaller batch"));
 #if defined(__linux__)
-    if (huge) ::madvise(p, bytes, MADV_HUGEPAGE);  // only advice: failure costs speed alone
+    if (huge) ::madvise(p, whole, MADV_HUGEPAGE);  // only advice: failure costs speed alone
 #endif
     return p;
   }
