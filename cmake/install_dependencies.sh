@@ -6,7 +6,8 @@
 # line to run and exits with 1.
 set -euo pipefail
 
-# group, how to see that it is there, and the package's name for apt, dnf and pacman
+# group, how to see that it is there, and the package's name for apt, dnf and pacman; one with a question mark is done
+# without where apt does not have it
 table='
 build      command:g++                    g++                 gcc-c++                 gcc
 build      command:cmake                  cmake               cmake                   cmake
@@ -19,17 +20,24 @@ test       header:catch2/catch_test_macros.hpp|catch2/catch.hpp  catch2  catch-d
 test       header:nlohmann/json.hpp       nlohmann-json3-dev  json-devel              nlohmann-json
 test       command:git                    git                 git                     git
 test       command:clang++                clang               clang                   clang
+test       sanitizer:fuzzer           libclang-rt-dev     compiler-rt             compiler-rt
 test       command:clang-format           clang-format        clang-tools-extra       clang
 test       command:clang-tidy             clang-tidy          clang-tools-extra       clang
 test       command:setarch                util-linux          util-linux              util-linux
+test       command:chromium           chromium?           chromium                chromium
 benchmark  header:benchmark/benchmark.h   libbenchmark-dev    google-benchmark-devel  benchmark
 '
 
-# present "command:NAME" or "header:NAME|NAME"
+# present "command:NAME", "header:NAME|NAME" or "sanitizer:NAME", a library of clang++
 present() {
   local kind=${1%%:*} name=${1#*:}
   if [[ $kind == command ]]; then
     command -v "$name" >/dev/null
+    return
+  fi
+  if [[ $kind == sanitizer ]]; then
+    echo 'extern "C" int LLVMFuzzerTestOneInput() { return 0; }' |
+      clang++ -fsanitize="$name" -x c++ - -o /dev/null 2>/dev/null
     return
   fi
   local condition="__has_include(<${name//|/>) || __has_include(<}>)"
@@ -61,19 +69,27 @@ if ((${#apt[@]} == 0)); then
 fi
 if command -v apt-get >/dev/null; then
   if ((EUID == 0)); then
-    echo "Installing ${apt[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get -qq -o DPkg::Lock::Timeout=300 update
-    apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 --no-install-recommends install "${apt[@]}" >/dev/null
+    packages=()
+    for package in "${apt[@]}"; do
+      if [[ $package == *\? ]] && ! apt-cache show "${package%\?}" >/dev/null 2>&1; then
+        echo "apt has no ${package%\?}: what needs it is skipped"
+      else
+        packages+=("${package%\?}")
+      fi
+    done
+    echo "Installing ${packages[*]}"
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 --no-install-recommends install "${packages[@]}" >/dev/null
     exit 0
   fi
-  line="sudo apt-get update && sudo apt-get install ${apt[*]}"
+  line="sudo apt-get update && sudo apt-get install ${apt[*]%\?}"
 elif command -v dnf >/dev/null; then
   line="sudo dnf install ${dnf[*]}"
 elif command -v pacman >/dev/null; then
   line="sudo pacman -S --needed ${pacman[*]}"
 else
-  line="(no apt, dnf or pacman here) install by their Debian names: ${apt[*]}"
+  line="(no apt, dnf or pacman here) install by their Debian names: ${apt[*]%\?}"
 fi
 echo "Packages are missing. Run this, then try again:" >&2
 echo "  $line" >&2

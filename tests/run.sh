@@ -87,6 +87,7 @@ stage "clang++: build" build ci-clang && {
 stage "AddressSanitizer, UndefinedBehaviorSanitizer: build" build asan &&
   stage "AddressSanitizer, UndefinedBehaviorSanitizer: tests" run_tests asan
 stage "ThreadSanitizer: build" build tsan && stage "ThreadSanitizer: tests" run_thread_tests
+stage "fuzzing: build" build fuzz && stage "fuzzing" tests/fuzz/run.sh
 stage "consumers" tests/consume/run.sh
 if clang-format --version | grep -q 'version 14\.'; then
   stage "clang-format" check_format

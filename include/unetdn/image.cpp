@@ -32,6 +32,24 @@
   #include <jerror.h>
 #endif
 
+namespace unetdn {
+namespace {
+
+/// The most that stb may ask for at once: it unpacks whatever a PNG file holds, however few pixels that declares.
+thread_local std::size_t most_stb_bytes = 0;
+
+/// All zeros: stb 2.28 decodes by Huffman tables that a JPEG file names but does not hold.
+[[maybe_unused]] void* stb_allocate(std::size_t size) {
+  return size <= most_stb_bytes ? std::calloc(size, 1) : nullptr;
+}
+
+[[maybe_unused]] void* stb_reallocate(void* old, std::size_t size) {
+  return size <= most_stb_bytes ? std::realloc(old, size) : nullptr;
+}
+
+}  // namespace
+}  // namespace unetdn
+
 #if defined(__GNUC__)
   #pragma GCC diagnostic push
   #pragma GCC diagnostic ignored "-Wunused-function"
@@ -45,6 +63,9 @@
 #define STBI_NO_LINEAR
 #define STBI_NO_HDR
 #define STBI_ONLY_BMP
+#define STBI_MALLOC(size) unetdn::stb_allocate(size)
+#define STBI_REALLOC(old, size) unetdn::stb_reallocate(old, size)
+#define STBI_FREE(old) std::free(old)
 #if !UNETDN_HAVE_PNG
   #define STBI_ONLY_PNG
 #endif
@@ -170,6 +191,11 @@ struct stb_deleter {
   void operator()(void* p) const { stbi_image_free(p); }
 };
 
+[[noreturn]] void fail_stb(source const& in, char const* format) {
+  char const* const reason = stbi_failure_reason();  // stb leaves it out in places
+  in.fail_damaged(format, reason != nullptr ? reason : "its parts don't fit together");
+}
+
 image decode_stb(source const& in, char const* format) {
   if (in.bytes.size() > INT_MAX) in.fail("holds more than 2 GiB; use a smaller picture");
   auto const* const data = reinterpret_cast<stbi_uc const*>(in.bytes.data());
@@ -177,8 +203,11 @@ image decode_stb(source const& in, char const* format) {
   int width = 0;
   int height = 0;
   int channels = 0;
-  if (!stbi_info_from_memory(data, size, &width, &height, &channels)) in.fail_damaged(format, stbi_failure_reason());
+  most_stb_bytes = std::size_t(1) << 20;
+  if (!stbi_info_from_memory(data, size, &width, &height, &channels)) fail_stb(in, format);
   check_size(in, format, width, std::abs(std::int64_t(height)));  // negative in a BMP stored from the top
+  // 4 channels of 16 bits, in blocks of up to 32 x 32 pixels, and doubled when they are more than stb thought.
+  most_stb_bytes += 16 * (std::size_t(width) + 64) * std::size_t(std::abs(std::int64_t(height)) + 64);
   bool const deep = stbi_is_16_bit_from_memory(data, size) != 0;
   std::unique_ptr<void, stb_deleter> decoded;
   if (deep) {
@@ -186,7 +215,7 @@ image decode_stb(source const& in, char const* format) {
   } else {
     decoded.reset(stbi_load_from_memory(data, size, &width, &height, &channels, 0));
   }
-  if (!decoded) in.fail_damaged(format, stbi_failure_reason());
+  if (!decoded) fail_stb(in, format);
   image out{width, height, channels, deep ? 16 : 8};
   if (deep) {
     auto const* const samples = static_cast<stbi_us const*>(decoded.get());
@@ -231,8 +260,10 @@ std::uint32_t big_endian_32(bytes_view bytes, std::size_t i) {
          std::uint32_t(byte_at(bytes, i + 2)) << 8 | byte_at(bytes, i + 3);
 }
 
-/// Compares the extents that the header declares with the limit and with what so few bytes could unpack to.
-void check_png_header(source const& in) {
+/// Compares the extents that the header declares with the limit and with what so few bytes could unpack to, and the
+/// chunks up to the last one with the bytes that there are: stb would allocate what a chunk only claims to hold, and
+/// put the name of one that it must know, whatever its bytes, in a message that all threads share.
+void check_png(source const& in) {
   // Signature, then the chunk IHDR: length, name, width, height, bits a sample, colour type.
   if (in.bytes.size() < 33) in.fail_damaged("PNG", "it ends inside the header");
   std::int64_t const width = big_endian_32(in.bytes, 16);
@@ -244,6 +275,19 @@ void check_png_header(source const& in) {
   std::uint64_t const unpacked = (std::uint64_t(width) * bits + 7) / 8 * std::uint64_t(height);
   if (unpacked / most_deflate_ratio > in.bytes.size()) {
     in.fail_damaged("PNG", text("it declares ", width, " x ", height, " pixels in only ", in.bytes.size(), " bytes"));
+  }
+  std::size_t at = png_signature.size();
+  bool last = false;
+  while (!last) {
+    constexpr std::size_t around = 12;  // length, name, checksum
+    std::size_t const left = in.bytes.size() - at;
+    if (left < around || left - around < big_endian_32(in.bytes, at)) in.fail_damaged("PNG", "the file ends early");
+    bytes_view const name = in.bytes.subspan(at + 4);
+    last = starts_with(name, "IEND");
+    bool const must_be_known = (byte_at(name, 0) & 0x20U) == 0;
+    bool const known = last || starts_with(name, "IHDR") || starts_with(name, "PLTE") || starts_with(name, "IDAT");
+    if (must_be_known && !known) in.fail_damaged("PNG", "it has an unknown critical chunk");
+    at += around + big_endian_32(in.bytes, at);
   }
 }
 
@@ -300,7 +344,7 @@ struct png_reader : png_state {
   /// Reads up to the pixels and asks for whole samples of 8 or 16 bits: palettes and tRNS become channels.
   void start() {
     png_set_read_fn(png, this, read);
-    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // check_png_header() has its own
+    png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);  // check_png() has its own
   #if defined(PNG_HANDLE_AS_UNKNOWN_SUPPORTED)
     // Skip every chunk that isn't needed for the samples: less code for hostile bytes, and no gamma or profile.
     png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
@@ -313,7 +357,7 @@ struct png_reader : png_state {
 };
 
 image decode_png(source const& in) {
-  check_png_header(in);
+  check_png(in);
   png_reader reader{in.bytes};
   if (!reader.guarded([&] { reader.start(); })) in.fail_damaged("PNG", reader.message.data());
   auto const width = png_get_image_width(reader.png, reader.info);
@@ -394,7 +438,7 @@ std::vector<std::byte> encode_png_bytes(image const& picture) {
 #else
 
 image decode_png(source const& in) {
-  check_png_header(in);
+  check_png(in);
   return decode_stb(in, "PNG");
 }
 
@@ -467,8 +511,9 @@ struct jpeg_structure {
   int width = 0, height = 0, components = 0;
   int orientation = 1;
   bool arithmetic = false;
+  int scans = 0;
   bool complete = false;  ///< an end marker follows the pixels
-  bool sound = true;      ///< no table is larger than JPEG allows
+  char const* fault = nullptr;
 };
 
 /// Whether each Huffman table of a DHT segment has at most 256 codes, all in the segment. stb 2.28 writes past its own
@@ -490,9 +535,9 @@ jpeg_structure scan_jpeg(bytes_view bytes) {
   std::size_t at = 2;
   while (at + 2 <= bytes.size()) {
     unsigned const marker = byte_at(bytes, at + 1);
-    bool const in_pixels = marker == 0 || (marker >= 0xD0 && marker <= 0xD7);
-    if (byte_at(bytes, at) != 0xFF || marker == 0xFF || in_pixels) {
-      ++at;  // compressed pixels, a restart marker inside them, or filling before a marker
+    bool const stands_alone = marker == 0 || marker == 1 || (marker >= 0xD0 && marker <= 0xD7);
+    if (byte_at(bytes, at) != 0xFF || marker == 0xFF || stands_alone) {
+      ++at;  // compressed pixels, a marker without a segment such as a restart, or filling before a marker
       continue;
     }
     if (marker == 0xD9) {
@@ -505,12 +550,14 @@ jpeg_structure scan_jpeg(bytes_view bytes) {
     auto const segment = bytes.subspan(at + 4, length - 2);
     bool const is_frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
     if (is_frame && segment.size() >= 6) {
+      if (found.components > 0) found.fault = "it has a second frame";
       found.height = byte_at(segment, 1) * 256 + byte_at(segment, 2);
       found.width = byte_at(segment, 3) * 256 + byte_at(segment, 4);
       found.components = byte_at(segment, 5);
       found.arithmetic = marker > 0xC8;
     }
-    if (marker == 0xC4 && !huffman_tables_fit(segment)) found.sound = false;
+    if (marker == 0xDA) ++found.scans;
+    if (marker == 0xC4 && !huffman_tables_fit(segment)) found.fault = "a Huffman table is too large";
     if (marker == 0xE1 && !oriented && starts_with(segment, "Exif")) {
       found.orientation = exif_orientation(segment);
       oriented = true;
@@ -593,23 +640,14 @@ struct jpeg_errors {
 struct jpeg_reader {
   jpeg_errors errors;
   jpeg_decompress_struct codec{};
-  jpeg_progress_mgr progress{};
 
   jpeg_reader() { codec.err = errors.start(); }
   jpeg_reader(jpeg_reader const&) = delete;
   jpeg_reader& operator=(jpeg_reader const&) = delete;
   ~jpeg_reader() { jpeg_destroy_decompress(&codec); }
 
-  /// A progressive file may declare thousands of scans, each of which costs a pass over all pixels.
-  static void limit_scans(j_common_ptr common) {
-    auto* const self = reinterpret_cast<j_decompress_ptr>(common);
-    if (self->input_scan_number > 500) ERREXIT(common, JERR_BAD_PROGRESSION);
-  }
-
   void start(bytes_view bytes) {
     jpeg_create_decompress(&codec);
-    progress.progress_monitor = limit_scans;
-    codec.progress = &progress;
     jpeg_mem_src(&codec, reinterpret_cast<unsigned char const*>(bytes.data()),
                  static_cast<unsigned long>(bytes.size()));
     jpeg_read_header(&codec, TRUE);
@@ -748,12 +786,16 @@ std::vector<std::byte> encode_jpeg_bytes(image const& picture, int quality) {
 image decode_jpeg(source const& in) {
   auto const structure = scan_jpeg(in.bytes);
   if (!structure.complete) in.fail_damaged("JPEG", "the file ends early");
-  if (!structure.sound) in.fail_damaged("JPEG", "a Huffman table is too large");
+  if (structure.fault != nullptr) in.fail_damaged("JPEG", structure.fault);
+  // A progressive file may declare thousands of scans, each of which costs a pass over all pixels.
+  if (structure.scans > 500) in.fail_damaged("JPEG", text("it has ", structure.scans, " scans"));
   if (structure.components == 4) refuse_cmyk(in);
   check_size(in, "JPEG", structure.width, structure.height);
-  // Huffman codes have at least one bit, and each 8 x 8 block needs one.
+  // Each 8 x 8 block needs a Huffman code, of at least one bit. Arithmetic coding has no such bound, but no picture
+  // comes near an eighth of a bit.
   std::int64_t const blocks = (structure.width + 7) / 8 * std::int64_t((structure.height + 7) / 8);
-  if (!structure.arithmetic && std::uint64_t(blocks) / 8 > in.bytes.size()) {
+  std::uint64_t const most_blocks_per_byte = structure.arithmetic ? 64 : 8;
+  if (std::uint64_t(blocks) / most_blocks_per_byte > in.bytes.size()) {
     in.fail_damaged("JPEG", text("it declares ", structure.width, " x ", structure.height, " pixels in only ",
                                  in.bytes.size(), " bytes"));
   }

@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // libFuzzer target: any bytes give a file_error or a file whose contents survive being written and read again.
-//   clang++ -std=c++20 -O1 -g -fsanitize=fuzzer,address,undefined -Iinclude tests/fuzz/fuzz_safetensors.cpp
-#include <cstdio>
-#include <cstdlib>
-
 #include <unetdn/safetensors.hpp>
 
-namespace {
+#include "require.hpp"
 
-void require(bool ok, char const* what) {
-  if (ok) return;
-  std::fprintf(stderr, "%s\n", what);
-  std::abort();
-}
+using fuzz::require;
+
+namespace {
 
 std::vector<std::byte> written(unetdn::safetensors_file const& file) {
   unetdn::safetensors_writer writer;
@@ -50,7 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(unsigned char const* data, std::size_t siz
   try {
     check_round_trip(unetdn::safetensors_file({bytes, bytes + size}, "fuzz"));
   } catch (unetdn::file_error const& e) {
-    require(std::string_view(e.what()).find('\n') == std::string_view::npos, "a message of more than one line");
+    fuzz::require_one_line(e);
   }
   return 0;
 }

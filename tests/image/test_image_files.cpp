@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Picture files, read and written. The PNG files are made here byte by byte, without libpng; JPEG files are written by
-// the library, and their EXIF segments by hand.
+// Picture files, read and written.
 #include <array>
 #include <cmath>
 #include <csignal>
@@ -18,11 +17,12 @@
 #include <unetdn/image.hpp>
 
 #include "catch.hpp"
-#include "golden_resize.hpp"
+#include "made_files.hpp"
 
 using unetdn::decode_image;
 using unetdn::file_error;
 using unetdn::image;
+using namespace made_files;
 
 namespace fs = std::filesystem;
 
@@ -34,8 +34,6 @@ std::vector<int> const depths_of_png{8};
 #endif
 
 namespace {
-
-using bytes = std::vector<std::byte>;
 
 /// A folder of its own for one test, removed at the end.
 class test_folder {
@@ -58,18 +56,6 @@ class test_folder {
  private:
   fs::path path_;
 };
-
-bytes to_bytes(std::string const& s) {
-  bytes out(s.size());
-  std::memcpy(out.data(), s.data(), s.size());
-  return out;
-}
-
-bytes to_bytes(std::vector<unsigned char> const& v) {
-  bytes out(v.size());
-  std::memcpy(out.data(), v.data(), v.size());
-  return out;
-}
 
 /// The text of the file_error that `action` must throw.
 std::string error_of(std::function<void()> const& action) {
@@ -96,145 +82,9 @@ void check_error(std::string const& error, std::string const& name, std::string 
   CHECK(!contains(error, "\n"));
 }
 
-/// Noise in every sample, exact in `bit_depth` bits.
-image noise_picture(int width, int height, int channels, int bit_depth, unsigned seed = 1) {
-  image out{width, height, channels, bit_depth};
-  std::mt19937 random{seed};
-  unsigned const top = bit_depth == 8 ? 255 : 65535;
-  for (float& x : out.pixels) x = float(random() % (top + 1)) / float(top);
-  return out;
-}
-
 bool equal(image const& a, image const& b) {
   return a.width == b.width && a.height == b.height && a.channels == b.channels && a.bit_depth == b.bit_depth &&
          a.pixels == b.pixels;
-}
-
-// ---- PNG by hand
-// -----------------------------------------------------------------------------------------------------
-
-void append_32(std::string& to, std::uint32_t v) {
-  for (int shift = 24; shift >= 0; shift -= 8) to += char(v >> shift & 255U);
-}
-
-std::string png_chunk(std::string const& type, std::string const& data) {
-  std::string out;
-  append_32(out, std::uint32_t(data.size()));
-  std::string const body = type + data;
-  std::uint32_t crc = 0xFFFFFFFFU;
-  for (char c : body) {
-    crc ^= static_cast<unsigned char>(c);
-    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ ((crc & 1U) != 0 ? 0xEDB88320U : 0U);
-  }
-  out += body;
-  append_32(out, ~crc);
-  return out;
-}
-
-/// zlib data of one stored block.
-std::string zlib_stored(std::string const& data) {
-  REQUIRE(data.size() < 65536);
-  unsigned const size = unsigned(data.size());
-  std::string out{"\x78\x01\x01"};
-  for (unsigned v : {size, ~size}) {
-    out += char(v & 255U);
-    out += char(v >> 8 & 255U);
-  }
-  out += data;
-  std::uint32_t a = 1;
-  std::uint32_t b = 0;
-  for (char c : data) {
-    a = (a + static_cast<unsigned char>(c)) % 65521;
-    b = (b + a) % 65521;
-  }
-  append_32(out, b << 16 | a);
-  return out;
-}
-
-struct png_maker {
-  int width, height, bits, color_type;
-  std::function<unsigned(int x, int y, int c)> sample;
-  std::string extra_chunks{};  // before the pixels
-  bool interlaced = false;
-
-  int samples_per_pixel() const { return std::array<int, 7>{1, 0, 3, 1, 2, 0, 4}[std::size_t(color_type)]; }
-
-  /// Every `dx`-th pixel from (x0, y0) on, as filtered rows (filter 0).
-  std::string rows(int x0, int y0, int dx, int dy) const {
-    std::string out;
-    if (x0 >= width) return out;
-    for (int y = y0; y < height; y += dy) {
-      out += '\0';
-      unsigned collected = 0;
-      int filled = 0;
-      for (int x = x0; x < width; x += dx) {
-        for (int c = 0; c < samples_per_pixel(); ++c) {
-          if (bits == 16) out += char(sample(x, y, c) >> 8);
-          if (bits >= 8) {
-            out += char(sample(x, y, c) & 255U);
-            continue;
-          }
-          collected = collected << bits | sample(x, y, c);
-          filled += bits;
-          if (filled == 8) out += char(collected & 255U);
-          filled %= 8;
-        }
-      }
-      if (filled > 0) out += char(collected << (8 - filled) & 255U);
-    }
-    return out;
-  }
-
-  std::string pixels() const {
-    if (!interlaced) return rows(0, 0, 1, 1);
-    return rows(0, 0, 8, 8) + rows(4, 0, 8, 8) + rows(0, 4, 4, 8) + rows(2, 0, 4, 4) + rows(0, 2, 2, 4) +
-           rows(1, 0, 2, 2) + rows(0, 1, 1, 2);
-  }
-
-  bytes make() const {
-    std::string header;
-    append_32(header, std::uint32_t(width));
-    append_32(header, std::uint32_t(height));
-    header += {char(bits), char(color_type), '\0', '\0', char(interlaced)};
-    return to_bytes(std::string("\x89PNG\r\n\x1a\n", 8) + png_chunk("IHDR", header) + extra_chunks +
-                    png_chunk("IDAT", zlib_stored(pixels())) + png_chunk("IEND", ""));
-  }
-};
-
-// ---- JPEG by hand
-// ----------------------------------------------------------------------------------------------------
-
-/// The contents of an EXIF segment whose only entry is the orientation.
-std::string exif(int orientation, bool big_endian, int type = 3) {
-  std::string tiff{big_endian ? "MM" : "II"};
-  auto const append = [&](unsigned v, int size) {
-    for (int i = 0; i < size; ++i) tiff += char(v >> 8 * (big_endian ? size - 1 - i : i) & 255U);
-  };
-  append(42, 2);
-  append(8, 4);
-  append(2, 2);
-  append(0x0100, 2);  // another entry before it
-  append(4, 2);
-  append(1, 4);
-  append(7, 4);
-  append(0x0112, 2);
-  append(unsigned(type), 2);
-  append(1, 4);
-  append(unsigned(orientation), type == 3 ? 2 : 4);
-  if (type == 3) append(0, 2);
-  append(0, 4);
-  return std::string("Exif\0\0", 6) + tiff;
-}
-
-/// The JPEG file with another APP1 segment right after its first marker.
-bytes with_segment(bytes const& jpeg, std::string const& contents) {
-  std::size_t const length = contents.size() + 2;
-  std::string const segment = std::string("\xFF\xE1") + char(length >> 8) + char(length & 255U) + contents;
-  bytes out(jpeg.begin(), jpeg.begin() + 2);
-  bytes const middle = to_bytes(segment);
-  out.insert(out.end(), middle.begin(), middle.end());
-  out.insert(out.end(), jpeg.begin() + 2, jpeg.end());
-  return out;
 }
 
 /// 32 x 48 pixels, each quarter of another grey: JPEG keeps them nearly exactly.
@@ -281,74 +131,6 @@ image stored_for(image const& shown, int orientation) {
     }
   }
   return out;
-}
-
-// ---- BMP by hand
-// -----------------------------------------------------------------------------------------------------
-
-struct bmp_maker {
-  int width, height, bits;  // height < 0: rows from the top
-  std::string palette{};
-  std::function<std::string(int x, int y)> pixel;  // y from the stored first row
-
-  bytes make() const {
-    std::string rows;
-    for (int y = 0; y < std::abs(height); ++y) {
-      for (int x = 0; x < width; ++x) rows += pixel(x, y);
-      while (rows.size() % 4 != 0) rows += '\0';
-    }
-    std::string out{"BM"};
-    auto const append = [&](unsigned v, int size) {
-      for (int i = 0; i < size; ++i) out += char(v >> 8 * i & 255U);
-    };
-    append(unsigned(54 + palette.size() + rows.size()), 4);
-    append(0, 4);
-    append(unsigned(54 + palette.size()), 4);
-    append(40, 4);
-    append(unsigned(width), 4);
-    append(unsigned(height), 4);
-    append(1, 2);
-    append(unsigned(bits), 2);
-    for (int i = 0; i < 4; ++i) append(0, 4);
-    append(unsigned(palette.size() / 4), 4);
-    append(0, 4);
-    return to_bytes(out + palette + rows);
-  }
-};
-
-bytes small_bmp() {
-  return bmp_maker{7, 5, 24, "",
-                   [](int x, int y) {
-                     return std::string{char(x * 30), char(y * 40), char(x + y)};
-                   }}
-      .make();
-}
-
-/// Small valid files of every kind, to be damaged.
-std::vector<bytes> valid_files() {
-  bytes jpeg = encode_jpeg(noise_picture(19, 13, 3, 8), 80);
-  auto const ramp = [](int x, int y, int c) { return unsigned(x * 7 + y * 5 + c) & 15U; };
-  auto const index = [](int x, int y, int) { return unsigned(x + y) & 3U; };
-  return {
-      encode_png(noise_picture(9, 7, 3, 8)),
-      png_maker{9, 9, 4, 0, ramp, "", true}.make(),
-      png_maker{9, 5, 2, 3, index, png_chunk("PLTE", "abcdefghijkl") + png_chunk("tRNS", "\x10\x20"), false}.make(),
-      jpeg,
-      with_segment(jpeg, exif(6, true)),
-      encode_jpeg(noise_picture(16, 16, 1, 8), 95),
-      to_bytes(cmyk_jpeg),
-      small_bmp(),
-      bmp_maker{6, -4, 32, "",
-                [](int x, int y) {
-                  return std::string{char(x), char(y), '\x7f', '\x20'};
-                }}
-          .make(),
-      bmp_maker{6, 4, 8, std::string(1024, '\x33'), [](int x, int) { return std::string(1, char(x)); }}.make(),
-      to_bytes("P2\n# a comment\n3 2\n255\n0 1 2\n253 254 255\n"),
-      to_bytes("P3 2 1 1000 0 500 1000 1 2 3"),
-      encode_pnm(noise_picture(5, 4, 3, 16)),
-      encode_pnm(noise_picture(5, 4, 1, 8)),
-  };
 }
 
 }  // namespace
@@ -536,6 +318,18 @@ TEST_CASE("PNG palettes and transparent colours") {
     CHECK(out.pixels[7] == 0);
     CHECK(out.pixels[4] == 1.0F / 65535.0F);
   }
+}
+
+TEST_CASE("PNG chunks that lie or are unknown are refused in one line") {
+  auto const zero = [](int, int, int) { return 0U; };
+  auto const refusal = [&](std::string const& chunk) {
+    return error_of_bytes(png_maker{5, 4, 8, 0, zero, chunk}.make());
+  };
+  check_error(refusal(png_chunk("\x0a\x1b[7", "")), "holiday.xyz: ", "unknown critical chunk");
+  check_error(refusal(png_chunk("CgBI", "1234")), "holiday.xyz: ", "unknown critical chunk");
+  // Data of nearly 2 GiB, of which the file has nothing.
+  check_error(refusal(std::string("\x7f\xff\xff\0IDAT", 8)), "holiday.xyz: ", "the file ends early");
+  check_error(refusal(std::string("\xff\xff\xff\xfftEXt", 8)), "holiday.xyz: ", "the file ends early");
 }
 
 TEST_CASE("PNG gamma, broken profiles and texts change nothing") {
@@ -760,10 +554,50 @@ TEST_CASE("sizes are checked before memory is taken") {
   check_error(error_of_bytes(jpeg), "holiday.xyz: ", "65535 x 65535 pixels, more than 200 megapixels");
   for (int i = 5; i < 9; ++i) frame[i] = std::byte{0x20};
   check_error(error_of_bytes(jpeg), "holiday.xyz: ", "in only");
+  frame[1] = std::byte{0xC9};  // arithmetic coding
+  check_error(error_of_bytes(jpeg), "holiday.xyz: ", "in only");
 
   bytes bmp = small_bmp();
   bmp[20] = std::byte{0x10};
   check_error(error_of_bytes(bmp), "holiday.xyz: ", "in only");
+}
+
+TEST_CASE("JPEG segments that would cost more than they say are refused") {
+  bytes const jpeg = encode_jpeg(noise_picture(16, 16, 1, 8), 50);
+  // The segment that begins with `marker`; its length includes the length's own two bytes.
+  auto const segment = [&](unsigned char marker) {
+    std::array const begin{std::byte{0xFF}, std::byte{marker}};
+    auto const found = std::search(jpeg.begin(), jpeg.end(), begin.begin(), begin.end());
+    REQUIRE(jpeg.end() - found > 4);
+    return bytes(found, found + 2 + std::to_integer<int>(found[2]) * 256 + std::to_integer<int>(found[3]));
+  };
+  auto const with = [&](bytes const& more, int times) {
+    bytes out(jpeg.begin(), jpeg.end() - 2);
+    for (int i = 0; i < times; ++i) out.insert(out.end(), more.begin(), more.end());
+    out.insert(out.end(), jpeg.end() - 2, jpeg.end());
+    return out;
+  };
+  check_error(error_of_bytes(with(segment(0xC0), 1)), "holiday.xyz: ", "second frame");
+  check_error(error_of_bytes(with(segment(0xDA), 500)), "holiday.xyz: ", "501 scans");
+  // A Huffman table that is named and not there must not be made up from whatever the memory holds.
+  bytes renamed = jpeg;
+  std::array const table{std::byte{0xFF}, std::byte{0xC4}};
+  for (auto at = renamed.begin();; at += 5) {
+    at = std::search(at, renamed.end(), table.begin(), table.end());
+    if (at == renamed.end()) break;
+    at[4] |= std::byte{3};
+  }
+  try {
+    CHECK(equal(decode_image(renamed, "one"), decode_image(renamed, "two")));
+  } catch (file_error const& e) {
+    check_error(e.what(), "one: ", "damaged");
+  }
+  // A marker that has no segment hides nothing behind it.
+  bytes hiding = to_bytes(std::string("\xFF\x01\x7F\xFF"));
+  bytes const scan = segment(0xDA);
+  for (int i = 0; i < 500; ++i) hiding.insert(hiding.end(), scan.begin(), scan.end());
+  hiding.resize(0x7FFF + 2);
+  check_error(error_of_bytes(with(hiding, 1)), "holiday.xyz: ", "501 scans");
 }
 
 TEST_CASE("writing refuses what the format can't hold") {
