@@ -10,7 +10,7 @@
 
 #include <unetdn/generated.hpp>
 
-#include "../examples/report.hpp"
+#include "../../examples/report.hpp"
 #include "catch.hpp"
 #include "run_program.hpp"
 #include "thrown.hpp"
