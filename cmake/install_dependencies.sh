@@ -20,6 +20,7 @@ test       header:catch2/catch_test_macros.hpp|catch2/catch.hpp  catch2  catch-d
 test       header:nlohmann/json.hpp       nlohmann-json3-dev  json-devel              nlohmann-json
 test       command:git                    git                 git                     git
 test       command:clang++                clang               clang                   clang
+test       sanitizer:fuzzer           libclang-rt-dev     compiler-rt             compiler-rt
 test       command:clang-format           clang-format        clang-tools-extra       clang
 test       command:clang-tidy             clang-tidy          clang-tools-extra       clang
 test       command:setarch                util-linux          util-linux              util-linux
@@ -27,11 +28,16 @@ test       command:chromium           chromium?           chromium              
 benchmark  header:benchmark/benchmark.h   libbenchmark-dev    google-benchmark-devel  benchmark
 '
 
-# present "command:NAME" or "header:NAME|NAME"
+# present "command:NAME", "header:NAME|NAME" or "sanitizer:NAME", a library of clang++
 present() {
   local kind=${1%%:*} name=${1#*:}
   if [[ $kind == command ]]; then
     command -v "$name" >/dev/null
+    return
+  fi
+  if [[ $kind == sanitizer ]]; then
+    echo 'extern "C" int LLVMFuzzerTestOneInput() { return 0; }' |
+      clang++ -fsanitize="$name" -x c++ - -o /dev/null 2>/dev/null
     return
   fi
   local condition="__has_include(<${name//|/>) || __has_include(<}>)"
