@@ -100,7 +100,9 @@ void add_run_options(CLI::App& app, settings& s) {
       ->required();
   auto* const resume = app.add_flag("--resume", s.run.resume, "go on from the checkpoint in --out");
   app.add_flag("--force", s.run.start_over, "remove the run that --out holds and start over")->excludes(resume);
-  app.add_option("--seed", s.training.seed, "decides all that is random")->capture_default_str();
+  app.add_option("--seed", s.training.seed, "decides all that is random")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--threads", s.threads, "0: one a core; the result does not depend on it")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();

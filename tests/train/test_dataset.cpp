@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <tuple>
@@ -345,4 +346,173 @@ TEST_CASE("the average forgets quickly at first") {
   CHECK(average_decay(0.999, 8) == Approx(0.5));
   CHECK(average_decay(0.999, 1000000) == 0.999);
   CHECK(average_decay(0, 5) == 0);
+}
+
+namespace {
+
+/// The crops of steps `from` to 70 and their noisy twins, of pictures that are read as steps draw them.
+std::vector<float> crops_read_later(int threads, int from, bool paired, std::set<int>* read = nullptr) {
+  cpu dev(threads);
+  training_set set(1);
+  std::vector<training_source> sources;
+  std::vector<int> times(12, 0);
+  for (int i = 0; i < 12; ++i) {
+    auto const picture = [&times, i, paired] {
+      ++times[static_cast<std::size_t>(i)];
+      image_pair pair{flat(static_cast<float>(i) / 255.f, 20 + i)};
+      if (paired) pair.noisy = flat(static_cast<float>(100 + i) / 255.f, 20 + i);
+      return pair;
+    };
+    sources.push_back({picture, std::uint64_t(6) << 20});
+  }
+  reading_options how;
+  how.seed = 9;
+  how.patch = 8;
+  how.paired = paired;
+  set.read_later(sources, how);
+  std::vector<float> last;
+  for (int step = from; step <= 70; ++step) {
+    tensor<float, cpu> clean(dev, {5, 8, 8, 1}), noisy(dev, {5, 8, 8, 1});
+    random_key const key{4, static_cast<std::uint32_t>(step), random_stream::noise};
+    set.draw(dev, key, step, clean.view(), paired ? std::optional(noisy.view()) : std::nullopt);
+    last.assign(clean.data(), clean.data() + clean.size());
+    if (paired) last.insert(last.end(), noisy.data(), noisy.data() + noisy.size());
+  }
+  for (int i = 0; i < 12; ++i) {
+    CHECK(times[static_cast<std::size_t>(i)] <= 1);
+    if (read && times[static_cast<std::size_t>(i)]) read->insert(i);
+  }
+  return last;
+}
+
+}  // namespace
+
+TEST_CASE("pictures read later give the same crops for any number of threads and from any step on") {
+  bool const paired = GENERATE(false, true);
+  auto const one = crops_read_later(1, 1, paired);
+  CHECK(crops_read_later(2, 1, paired) == one);
+  CHECK(crops_read_later(3, 1, paired) == one);
+  std::set<int> read;
+  CHECK(crops_read_later(2, 70, paired, &read) == one);
+  CHECK(read.size() <= 5);  // those that the step drew
+  if (!paired) return;
+  for (std::size_t i = 0; i < one.size() / 2; ++i) {  // the twin of the same picture
+    CHECK(std::lround((one[i + one.size() / 2] - one[i]) * 255) == 100);
+  }
+}
+
+TEST_CASE("pictures read later come in by the size of their files, in an order that the seed decides") {
+  cpu dev{2};
+  auto const first_three = [&](std::uint64_t seed) {
+    training_set set(1);
+    set.add(flat(1));
+    std::set<int> read;
+    std::vector<training_source> sources;
+    for (int i = 0; i < 40; ++i) {
+      sources.push_back({[&read, i] {
+                           read.insert(i);
+                           return image_pair{flat(0)};
+                         },
+                         std::uint64_t(5) << 20});
+    }
+    reading_options how;
+    how.seed = seed;
+    set.read_later(sources, how);
+    CHECK(set.photographs() == 41);
+    CHECK(set.photographs_at(1) == 4);
+    CHECK(set.photographs_at(31) == 4);
+    CHECK(set.photographs_at(32) == 17);
+    CHECK(set.photographs_at(std::int64_t(1) << 60) == 41);
+    cpu one{1};
+    set.prepare(one, 1);
+    CHECK(set.reading_seconds() > 0);
+    CHECK(set.reading_seconds_left() == Approx(set.reading_seconds() * 37 / 3));
+    return read;
+  };
+  auto const chosen = first_three(1);
+  CHECK(chosen.size() == 3);
+  CHECK((first_three(1) == chosen));
+  CHECK((first_three(2) != chosen));
+
+  training_set large(1);
+  large.read_later({{[] { return image_pair{flat(0)}; }, std::uint64_t(1) << 40}}, {});
+  CHECK(large.photographs_at(1) == 1);
+}
+
+TEST_CASE("the crops of a pair are of one place and one orientation") {
+  cpu dev{2};
+  training_set set(1);
+  image_pair pair{ramp(15, 16, 1), ramp(15, 16, 1)};
+  for (float& v : pair.noisy->pixels) v = 1 - v;
+  set.add(pair);
+  CHECK(set.paired());
+  tensor<float, cpu> clean(dev, {40, 6, 6, 1}), noisy(dev, {40, 6, 6, 1});
+  set.draw(dev, {1, 1, random_stream::noise}, 1, clean.view(), noisy.view());
+  for (std::int64_t i = 0; i < clean.size(); ++i) {
+    CHECK(std::lround(255 * clean.data()[i]) + std::lround(255 * noisy.data()[i]) == 255);
+  }
+  CHECK_THROWS_AS(set.draw(dev, {}, 1, clean.view()), argument_error);
+  CHECK_THROWS_AS(set.add(flat(0)), argument_error);
+  CHECK_THROWS_AS(set.generate([](std::uint64_t) { return flat(0); }, 1), argument_error);
+  pair.noisy = flat(0, 15);
+  CHECK(contains(thrown([&] { set.add(pair); }), "15 x 15 pixels has a clean twin of 16 x 15"));
+  training_set clean_only(1);
+  clean_only.add(flat(0));
+  CHECK_THROWS_AS(clean_only.add(image_pair{flat(0), flat(1)}), argument_error);
+  CHECK_THROWS_AS(clean_only.draw(dev, {}, 1, clean.view(), noisy.view()), argument_error);
+}
+
+TEST_CASE("large pictures are scaled down by whole numbers, and pairs are cut only") {
+  // 2^20 pixels are a megapixel: 2050 x 2050 pixels make four of them, and are halved.
+  image large(2050, 2050, 1);
+  for (int y = 0; y < 2050; ++y)
+    for (int x = 0; x < 2050; ++x) large.as_view().pixel(0, y, x)[0] = static_cast<float>(level_at(y, x, 0)) / 255.f;
+  image const half = reduced(large, {});
+  REQUIRE(half.width == 1025);
+  REQUIRE(half.height == 1025);
+  auto const mean = [&](int y, int x) {
+    int const sum = level_at(2 * y, 2 * x, 0) + level_at(2 * y, 2 * x + 1, 0) + level_at(2 * y + 1, 2 * x, 0) +
+                    level_at(2 * y + 1, 2 * x + 1, 0);
+    return static_cast<double>(sum) / 4 / 255;
+  };
+  for (int y : {0, 63, 64, 65, 1024})
+    for (int x : {0, 1, 500, 1024}) CHECK(half.as_view().pixel(0, y, x)[0] == Approx(mean(y, x)).epsilon(1e-5));
+
+  picture_limits limits;
+  limits.pixels = 1000;
+  limits.least = 40;
+  limits.down = 0.999f;
+  limits.right = 0;
+  limits.scale = false;
+  image const picture = ramp(100, 200, 3);
+  image const window = reduced(picture, limits);
+  CHECK(window.height == 40);  // the sides are not cut below this
+  CHECK(window.width == 44);
+  CHECK(window.as_view().pixel(0, 0, 0)[1] == picture.as_view().pixel(0, 60, 0)[1]);
+  CHECK(window.as_view().pixel(0, 39, 43)[2] == picture.as_view().pixel(0, 99, 43)[2]);
+
+  image_pair const pair = reduced(image_pair{large, large}, picture_limits{});
+  CHECK(pair.clean.width == 2048);  // 4 megapixels, not scaled
+  CHECK(pair.clean.pixels == pair.noisy->pixels);
+  CHECK(reduced(ramp(3, 1, 1), limits).pixels == ramp(3, 1, 1).pixels);
+}
+
+TEST_CASE("with many pictures windows become smaller, so that all fit into memory") {
+  cpu dev{1};
+  training_set set(1);
+  std::vector<training_source> sources;
+  for (int i = 0; i < 4; ++i) sources.push_back({[] { return image_pair{ramp(64, 64, 1)}; }, 1});
+  reading_options how;
+  how.patch = 8;
+  how.memory = 4 * 16 * 16;
+  set.read_later(sources, how);
+  tensor<float, cpu> patch(dev, {1, 64, 64, 1});
+  set.draw(dev, {1, 1, random_stream::noise}, 1, patch.view());
+  // A patch wider than the window repeats it, reflected: period 30.
+  auto const v = std::as_const(patch).view();
+  for (int y = 0; y < 34; ++y)
+    for (int x = 0; x < 34; ++x) {
+      CHECK(v.pixel(0, y + 30, x)[0] == v.pixel(0, y, x)[0]);
+      CHECK(v.pixel(0, y, x + 30)[0] == v.pixel(0, y, x)[0]);
+    }
 }
