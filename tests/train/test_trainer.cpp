@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -327,4 +328,149 @@ TEST_CASE("options that make no sense are refused") {
   refused([](auto& o) { o.rate.peak = std::numeric_limits<double>::quiet_NaN(); });
   refused([](auto& o) { o.clip = -1; });
   refused([](auto& o) { o.averaging = 1; });
+}
+
+namespace {
+
+/// Weights after training on pairs that are read later; `from` checkpoint where there is one.
+std::vector<float> trained_on_pairs(int threads, int steps, std::filesystem::path const& from,
+                                    std::filesystem::path const& to) {
+  cpu device(threads);
+  unetdn::training_set pictures(3);
+  std::vector<unetdn::training_source> sources;
+  for (std::uint64_t i = 0; i < 6; ++i) {
+    auto const read = [i] {
+      unetdn::image_pair pair{unetdn::generate_picture(3, i, 48, 40)};
+      pair.noisy = pair.clean;
+      for (float& v : pair.noisy->pixels) v *= 0.9f;
+      return pair;
+    };
+    sources.push_back({read, std::uint64_t(10) << 20});
+  }
+  unetdn::reading_options how;
+  how.patch = 32;
+  how.paired = true;
+  pictures.read_later(sources, how);
+  trainer t(device, network, small_options(), pictures);
+  t.plan(36, 5);
+  CHECK(t.settings().at("unetdn.noise") == "pairs");
+  if (!from.empty()) t.load_checkpoint(from);
+  while (t.steps_done() < steps) t.step();
+  if (!to.empty()) t.save_checkpoint(to);
+  return weights(t);
+}
+
+}  // namespace
+
+TEST_CASE("training on pairs gives equal bits for any number of threads, and across a resume") {
+  temporary_folder const folder;
+  std::filesystem::create_directories(folder.path);
+  auto const path = folder.path / "checkpoint.safetensors";
+  auto const whole = trained_on_pairs(1, 36, {}, {});
+  CHECK(trained_on_pairs(2, 36, {}, {}) == whole);
+  trained_on_pairs(3, 20, {}, path);
+  CHECK(trained_on_pairs(2, 36, path, {}) == whole);
+
+  cpu device(1);
+  unetdn::training_set synthetic = small_set();
+  trainer other(device, network, small_options(), synthetic);
+  CHECK_THROWS_WITH(other.load_checkpoint(path), contains("unetdn.noise = pairs"));
+  unetdn::training_set pairs(3);
+  pairs.add({unetdn::generate_picture(1, 0, 48, 40), unetdn::generate_picture(1, 0, 48, 40)});
+  unetdn::unet_config with_map = network;
+  with_map.noise_map = true;
+  CHECK_THROWS_WITH(trainer(device, with_map, small_options(), pairs), contains("noise map"));
+  trainer t(device, network, small_options(), pairs);
+  unetdn::run_options how;
+  how.folder = folder.path / "run";
+  how.steps = 1;
+  CHECK_THROWS_WITH(training_run(t, how, {{unetdn::generate_picture(1, 0, 48, 40)}}), contains("no noisy twin"));
+}
+
+TEST_CASE("a network that learnt from pairs whose noisy pictures are its clean ones darkened, brightens") {
+  cpu device(2);
+  unetdn::training_set pictures(3);
+  unetdn::image_pair pair{unetdn::generate_picture(4, 0, 64, 64)};
+  pair.noisy = pair.clean;
+  for (float& v : pair.noisy->pixels) v *= 0.3f;
+  pictures.add(pair);
+  auto options = small_options();
+  options.averaging = 0.9;
+  unetdn::unet_config residual = network;
+  residual.output = unetdn::unet_output::linear;
+  residual.residual = true;
+  trainer t(device, residual, options, pictures);
+  t.plan(120, 5);
+  for (int i = 0; i < 120; ++i) t.step();
+  unetdn::image const result = unetdn::denoiser<>(t.average(), cpu(1))(*pair.noisy);
+  CHECK(unetdn::psnr(pair.clean.as_view(), result.as_view()) >
+        unetdn::psnr(pair.clean.as_view(), pair.noisy->as_view()) + 3);
+}
+
+TEST_CASE("training can begin with the weights of another network") {
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  auto options = small_options();
+  trainer first(device, network, options, pictures);
+  first.step();
+  options.seed = 99;
+  trainer second(device, network, options, pictures);
+  second.start_from(first.network());
+  auto const count = static_cast<std::size_t>(first.network().parameters().size());
+  auto const all = weights(second);
+  CHECK(std::equal(all.begin(), all.begin() + std::ptrdiff_t(count), first.network().weights()));
+  CHECK(std::equal(all.begin() + std::ptrdiff_t(count), all.end(), first.network().weights()));
+  second.step();
+  CHECK_THROWS_AS(second.start_from(first.network()), unetdn::argument_error);
+  unetdn::unet_config wide = network;
+  wide.base = 16;
+  trainer other(device, wide, options, pictures);
+  CHECK_THROWS_AS(other.start_from(first.network()), unetdn::argument_error);
+}
+
+TEST_CASE("what a run was told of its beginning stays with it") {
+  temporary_folder const folder;
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  unetdn::run_options how;
+  how.folder = folder.path;
+  how.steps = 4;
+  how.provenance = {{"unetdn.init", "some.safetensors"}, {"unetdn.photographs", "3"}};
+  {
+    trainer t(device, network, small_options(), pictures);
+    training_run run(t, how, {});
+    run.run([](unetdn::run_progress const& p) { return p.last.step < 2; });
+  }
+  CHECK(unetdn::network_of_run(folder.path) == network);
+  CHECK(!unetdn::network_of_run(folder.path / "none"));
+  how.resume = true;
+  how.provenance = {{"unetdn.photographs", "4"}};
+  trainer t(device, network, small_options(), pictures);
+  training_run run(t, how, {});
+  run.run([](unetdn::run_progress const&) { return true; });
+  unetdn::safetensors_file const best(folder.path / "best.safetensors");
+  CHECK(best.metadata("unetdn.init") == "some.safetensors");
+  CHECK(best.metadata("unetdn.photographs") == "4");
+  CHECK(best.metadata("unetdn.patch") == "32");
+  CHECK(best.metadata("unetdn.steps") == "4");
+}
+
+TEST_CASE("denoising a picture for a preview changes no bit") {
+  temporary_folder const folder;
+  auto const run_with = [&](std::string const& name, bool preview) {
+    cpu device(2);
+    unetdn::training_set pictures = small_set();
+    trainer t(device, network, small_options(), pictures);
+    unetdn::run_options how;
+    how.folder = folder.path / name;
+    how.steps = 6;
+    training_run run(t, how, {{unetdn::generate_picture(9, 0, 24, 24)}});
+    run.run([&](unetdn::run_progress const&) {
+      if (preview) CHECK(run.denoised({unetdn::generate_picture(9, 1, 30, 20)}).denoised.width == 30);
+      return true;
+    });
+    CHECK(run.denoised(run.validation()[0]).noisy.pixels != run.validation()[0].clean.pixels);
+    return weights(t);
+  };
+  CHECK(run_with("with", true) == run_with("without", false));
 }
