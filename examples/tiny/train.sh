@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# ./examples/tiny/train.sh
+# Trains the network that examples/tiny holds: for colour pictures with Gaussian noise of sigma 25, on generated pictures
+# only. Takes several minutes on two cores; needs build/release/examples/train (./tests/run.sh --fast builds it).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+build/release/examples/train --generated 1000 --noise gaussian:25 --base 8 --levels 3 --output residual \
+  --patch 64 --batch 4 --steps 12000 --seed 1 --out out/tiny "$@"
+cp out/tiny/best.safetensors examples/tiny/gaussian25.safetensors

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# tests/programs/test_demo.sh BUILD
+# Runs the demo, to its end and with Ctrl-C at two moments, on programs that the folder BUILD holds: a cmake of our own
+# builds nothing, or takes its time where an interruption is to meet a build.
+set -euo pipefail
+set -m  # each job is a process group of its own, which Ctrl-C reaches as a whole
+
+build=$(cd "$1" && pwd)
+demo=$(cd "$(dirname "$0")/../.." && pwd)/examples/demo.sh
+work=$(mktemp -d "${TMPDIR:-/tmp}/unetdn demo.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+  echo "test_demo: $1" >&2
+  cat "$work/printed" >&2
+  exit 1
+}
+
+# start FOLDER: the demo in the background, in the folder $work, its output in $work/printed.
+start() {
+  (cd "$work" && PATH=$work/tools:$PATH UNETDN_DEMO_BUILD=$build UNETDN_DEMO_OUT=$work/out exec "$demo" "$@") \
+    >"$work/printed" 2>&1 </dev/null &
+  job=$!
+}
+
+# wait_for TEXT: until the demo has printed it.
+wait_for() {
+  for _ in $(seq 600); do
+    if grep -q -- "$1" "$work/printed"; then return; fi
+    sleep 0.1
+  done
+  fail "the demo did not come to print '$1'"
+}
+
+# ends_with CODE: waits for the end of the demo; the report is then whole and does not wait for more.
+ends_with() {
+  local code=0
+  wait "$job" || code=$?
+  ((code == $1)) || fail "exit code $code, not $1"
+  grep -q '</html>' "$work/out/report.html" || fail "no whole report"
+  if grep -q "class='live'" "$work/out/report.html"; then fail "the report waits for more"; fi
+  grep -q '^Report: ' "$work/printed" || fail "the report is not named"
+}
+
+mkdir "$work/tools" "$work/few pictures" "$work/more pictures"
+cat >"$work/tools/cmake" <<'END'
+#!/bin/sh
+case "$*" in *train*) sleep "${UNETDN_TEST_BUILD_SECONDS:-0}" ;; esac
+END
+chmod +x "$work/tools/cmake"
+for i in 1 2 3 4 5; do
+  "$build/examples/contact_sheet" --seed $i --size 48 --columns 2 --out "$work/more pictures/$i.png" >/dev/null
+done
+cp "$work/more pictures/"[123].png "$work/few pictures/"
+
+echo "to the end, with few pictures"
+UNETDN_DEMO_MINUTES=0.03 start "few pictures"
+ends_with 0
+grep -q '^gain ' "$work/printed" || fail "the gain is not named"
+grep -q 'denoise --weights .*/best.safetensors PICTURE' "$work/printed" || fail "no command for own pictures"
+[[ $(find -L "$work/out/pictures" -type f | wc -l) == 3 ]] || fail "not all pictures are learnt from"
+[[ -f $work/out/best.safetensors ]] || fail "no weights"
+
+echo "interrupted while it trains, with more pictures"
+UNETDN_DEMO_MINUTES=5 start "more pictures"
+wait_for '^step '
+kill -INT -- "-$job"
+ends_with 130
+[[ $(find -L "$work/out/pictures" -type f | wc -l) == 4 ]] || fail "the held-out picture is learnt from"
+[[ ! -e $work/out/pictures/1.png ]] || fail "the held-out picture is learnt from"
+
+echo "interrupted while it builds"
+UNETDN_TEST_BUILD_SECONDS=60 start
+wait_for '^Open the report'
+kill -INT -- "-$job"
+ends_with 130
+
+echo "a folder without pictures"
+mkdir "$work/nothing"
+start nothing
+code=0
+wait "$job" || code=$?
+((code == 2)) || fail "exit code $code, not 2"
