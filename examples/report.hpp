@@ -245,8 +245,9 @@ class report_writer {
     for (auto const& s : scores_) {
       if (!s) continue;
       psnr.add(s->psnr);
-      ssim.add(s->ssim);
       noisy_psnr.add(s->noisy_psnr);
+      if (std::isnan(s->ssim)) continue;  // a picture smaller than the window
+      ssim.add(s->ssim);
       noisy_ssim.add(s->noisy_ssim);
     }
     mean_ = {psnr.mean(), ssim.mean(), noisy_psnr.mean(), noisy_ssim.mean()};

@@ -128,6 +128,8 @@ th { font-weight: 400; }
 .gain, tfoot th, tfoot td { font-weight: 600; }
 .gain td { color: var(--good); }
 .pictures { width: 100%; margin-top: 16px; }
+.pictures td, .pictures thead th { white-space: nowrap; }
+.pictures th:first-child { min-width: 9rem; }
 .scroll { overflow-x: auto; }
 
 .charts, .tables { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 32px 40px; }
@@ -157,7 +159,7 @@ details dd { margin: 0; }
   section { margin-top: 40px; }
   .facts { gap: 14px 32px; margin-top: 22px; }
   .facts dd { font-size: 1.3rem; }
-  fieldset span { padding: 8px 9px; font-size: .85rem; }
+  fieldset span { padding: 8px 7px; font-size: .82rem; }
   th, td { padding-left: 18px; }
   svg text { font-size: 17px; }
 }

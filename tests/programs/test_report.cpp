@@ -152,6 +152,9 @@ TEST_CASE("report: scores stand where the clean picture is known") {
 
 TEST_CASE("report: pictures smaller than SSIM's window, grey, with alpha, with 16 bits") {
   CHECK(count(page_of(example(1, 1)), "<td>–</td>") == 3);
+  report both = example();
+  both.pictures.push_back(example(1, 1).pictures[0]);
+  CHECK(count(page_of(both), "<dd class=''>– → –</dd>") == 0);  // the mean is of the other picture
   for (int channels : {1, 2, 4}) {
     report r;
     image picture(16, 12, channels, 16);
