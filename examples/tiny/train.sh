@@ -7,5 +7,5 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 build/release/examples/train --generated 1000 --noise gaussian:25 --base 8 --levels 3 --output residual \
-  --patch 64 --batch 4 --steps 12000 --seed 1 --out out/tiny "$@"
+  --loss mse --rate 0.002 --patch 64 --batch 4 --steps 12000 --seed 1 --out out/tiny "$@"
 cp out/tiny/best.safetensors examples/tiny/gaussian25.safetensors

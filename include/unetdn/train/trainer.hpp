@@ -33,6 +33,8 @@ struct training_options {
   /// Throws argument_error where a setting makes no sense.
   void validate() const {
     check(patch >= 8 && patch <= 4096, "the patch is 8 to 4096 pixels wide, not ", patch);
+    check(patch >= smallest_side(loss), "the loss ", to_string(loss), " compares patches of at least ",
+          smallest_side(loss), " pixels, not ", patch, "; use larger patches or another loss");
     check(batch >= 1 && batch <= 1024, "a batch has 1 to 1024 patches, not ", batch);
     check(std::isfinite(rate.peak) && rate.peak > 0 && rate.peak <= 1,
           "the learning rate is above 0 and at most 1, not ", rate.peak);
