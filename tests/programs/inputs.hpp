@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <unetdn/core/file.hpp>
+#include <unetdn/image.hpp>
+
+#include "../image/made_files.hpp"
+#include "catch.hpp"
+#include "run_program.hpp"
+#include "thrown.hpp"
+
+// Good and bad input for the programs that work on pictures.
+
+namespace inputs {
+
+namespace fs = std::filesystem;
+using arguments = std::vector<std::string>;
+
+inline void write_text(fs::path const& path, std::string const& s) {
+  unetdn::write_file_atomically(path, std::as_bytes(std::span(s)));
+}
+
+/// A picture whose samples are exact in 8 or 16 bits, as a file.
+inline unetdn::image write_picture(fs::path const& path, int width, int height, int channels, int bit_depth = 8,
+                                   unsigned seed = 1) {
+  unetdn::image picture = made_files::noise_picture(width, height, channels, bit_depth, seed);
+  unetdn::write_image(path, picture);
+  return picture;
+}
+
+/// The arguments with more at the end.
+inline arguments with(arguments all, arguments const& more) {
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
+/// A program that must refuse: one line on standard error that has these parts, and a code of failure.
+inline void refuses(arguments const& given, std::vector<std::string> const& parts, int code) {
+  program_result const r = run_program(UNETDN_TEST_PROGRAM, given);
+  INFO(r.error << "code " << r.code);
+  CHECK(r.code == code);
+  CHECK(one_line(r.error));
+  for (std::string const& part : parts) {
+    INFO("wanted: " << part);
+    CHECK(contains(r.error, part));
+  }
+}
+
+/// A program that must succeed in silence; what it prints.
+inline std::string succeeds(arguments const& given) {
+  program_result const r = run_program(UNETDN_TEST_PROGRAM, given);
+  INFO(r.error);
+  CHECK(r.code == 0);
+  CHECK(r.error.empty());
+  return r.out;
+}
+
+/// All that a folder holds, temporary files included.
+inline std::vector<std::string> names_in(fs::path const& folder) {
+  std::vector<std::string> names;
+  for (auto const& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// Files that are no whole pictures, each with what a refusal of it says.
+inline std::vector<std::pair<std::string, std::string>> write_broken_pictures(fs::path const& folder) {
+  write_picture(folder / "whole.png", 16, 16, 3);
+  std::string const whole = file_contents(folder / "whole.png");
+  fs::remove(folder / "whole.png");
+  write_text(folder / "empty.png", "");
+  write_text(folder / "text.jpg", "This is no picture.\n");
+  write_text(folder / "truncated.png", whole.substr(0, whole.size() / 2));
+  std::string header;
+  made_files::append_32(header, 100000);
+  made_files::append_32(header, 100000);
+  header += {8, 2, 0, 0, 0};
+  write_text(folder / "huge.png", whole.substr(0, 8) + made_files::png_chunk("IHDR", header) +
+                                      made_files::png_chunk("IDAT", "") + made_files::png_chunk("IEND", ""));
+  return {{"empty.png", "empty"}, {"huge.png", "100000"}, {"text.jpg", "picture"}, {"truncated.png", "truncated"}};
+}
+
+/// What every program must refuse that takes inputs and --out: `command` makes its arguments of both.
+template <class Command> void refuse_bad_files(Command command) {
+  scratch_folder const scratch;
+  fs::path const in = scratch.path / "in", out = scratch.path / "out";
+  fs::create_directory(in);
+  std::string const one = in / "one.png", result = out / "one.png";
+
+  refuses(command(in, out), {in, "holds no pictures"}, 1);
+  refuses(command(one, out), {one, "check the spelling"}, 1);
+  for (auto const& [name, says] : write_broken_pictures(in)) {
+    refuses(command(in / name, out), {in / name, says}, 1);
+    CHECK(names_in(out).empty());
+  }
+  refuses(command(in / "text.jpg" / "below", out), {in / "text.jpg" / "below"}, 1);
+  fs::create_directory(in / "folder.png");
+  refuses(command(in / "folder.png", out), {in / "folder.png", "holds no pictures"}, 1);
+  fs::remove(in / "folder.png");
+
+  // One good picture among the broken ones is still worked on.
+  write_picture(one, 12, 12, 3);
+  program_result const r = run_program(UNETDN_TEST_PROGRAM, command(in, out));
+  CHECK(r.code == 1);
+  CHECK(std::count(r.error.begin(), r.error.end(), '\n') == 4);
+  CHECK(names_in(out) == arguments{"one.png"});
+
+  std::string const before = file_contents(result);
+  refuses(command(one, out), {result, "--force"}, 2);
+  CHECK(file_contents(result) == before);
+  refuses(command(one, in), {one, "input itself"}, 2);
+  refuses(with(command(one, in), {"--force"}), {one, "input itself"}, 2);
+  refuses(command(in, scratch.path / "single.png"), {"--out", "give a folder"}, 2);
+  refuses(command(one, scratch.path / "single.tif"), {"--out", ".tif cannot be written"}, 2);
+  refuses(command(one, scratch.path / "none" / "single.png"), {"single.png", "there is no folder"}, 1);
+  refuses(command(one, in / "text.jpg" / "below"), {in / "text.jpg" / "below", "cannot be made a folder"}, 1);
+  refuses(with(command(one, out), {"--no-such-option"}), {"--no-such-option", "--help"}, 2);
+  refuses(with(command(one, out), {"--threads", "-1"}), {"--threads"}, 2);
+
+  write_picture(in / "same.png", 4, 4, 3);
+  write_text(in / "same.bmp", "");
+  refuses(command(in, scratch.path / "new"), {"same.bmp", "same.png", "would both become"}, 2);
+  CHECK(!fs::exists(scratch.path / "new"));
+}
+
+/// Help shows examples and the exit codes.
+inline void check_help(std::string const& name) {
+  std::string const help = succeeds({"--help"});
+  CHECK(contains(help, "Examples:\n  " + name));
+  CHECK(contains(help, "Exit codes:"));
+}
+
+}  // namespace inputs

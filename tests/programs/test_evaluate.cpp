@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// The program evaluate, run as a user does.
+#include <map>
+
+#include <unetdn/core/json.hpp>
+#include <unetdn/metrics.hpp>
+
+#include "weights.hpp"
+
+using namespace inputs;
+
+namespace {
+
+/// All numbers and names of evaluate's JSON by their place: "mean.psnr", "pictures.0.name".
+struct flattened {
+  std::map<std::string, std::string> values;
+  std::vector<std::string> path;
+  std::vector<int> index;  // of open arrays; -1: an object
+
+  void value(std::string text) {
+    std::string place;
+    for (auto const& part : path) place += (place.empty() ? "" : ".") + part;
+    if (!values.emplace(place, std::move(text)).second) throw unetdn::error(place + " comes twice");
+    next();
+  }
+  void next() {
+    if (path.empty()) return;
+    if (index.back() < 0) {
+      path.pop_back();
+    } else {
+      path.back() = std::to_string(++index.back());
+    }
+  }
+  void null() { value("null"); }
+  void boolean(bool b) { value(b ? "true" : "false"); }
+  void number_unsigned(std::uint64_t n) { value(std::to_string(n)); }
+  void number_integer(std::int64_t n) { value(std::to_string(n)); }
+  void number_float(std::string_view n) { value(std::string(n)); }
+  void string(std::string const& s) { value(s); }
+  void start_object() { index.push_back(-1); }
+  void key(std::string const& k) { path.push_back(k); }
+  void end_object() { end(); }
+  void start_array() {
+    index.push_back(0);
+    path.emplace_back("0");
+  }
+  void end_array() {
+    path.pop_back();
+    end();
+  }
+  void end() {
+    index.pop_back();
+    next();
+  }
+  void parse_error(std::size_t at) { throw unetdn::error(unetdn::text("no JSON from byte ", at)); }
+};
+
+std::map<std::string, std::string> parsed(std::string const& json) {
+  flattened f;
+  unetdn::read_json(json, f);
+  return f.values;
+}
+
+}  // namespace
+
+TEST_CASE("evaluate refuses what it cannot do in one line") {
+  check_help("evaluate");
+  scratch_folder const scratch;
+  std::string const weights = scratch.path / "net.safetensors", data = scratch.path / "data";
+  fs::create_directory(data);
+  arguments const some{"--weights", weights, "--data", data};
+  write_weights(weights);
+  refuses(some, {data, "holds no pictures"}, 1);
+  refuses({"--weights", weights, "--data", data + "/missing"}, {data + "/missing", "check the spelling"}, 1);
+  for (auto const& [name, says] : write_broken_pictures(data)) {
+    refuses(some, {data + "/" + name, says}, 1);
+    fs::remove(data + "/" + name);
+  }
+  write_picture(data + "/a.png", 16, 16, 3);
+  for (char const* sigma : {"-1", "nan", "1001", "loud"}) refuses(with(some, {"--sigma", sigma}), {"--sigma"}, 2);
+  refuses(with(some, {"--seed", "4294967296", "--protocol", "literature"}), {"--seed"}, 2);
+  refuses(with(some, {"--protocol", "other"}), {"--protocol"}, 2);
+  refuses(with(some, {"--format", "xml"}), {"--format"}, 2);
+  refuses(with(some, {"--nonsense"}), {"--nonsense", "--help"}, 2);
+  refuses(with(some, {"--report", data + "/a.png", "--force"}), {"a.png", "input itself"}, 2);
+  refuses(with(some, {"--report", data + "/none/r.html"}), {"r.html", "there is no folder"}, 1);
+  refuses(with(some, {"--noisy", data, "--clean", data}), {"--data", "--noisy"}, 2);
+  refuses({"--weights", weights, "--noisy", data}, {"--clean"}, 2);
+  refuses({"--weights", weights}, {"--data"}, 2);
+  refuse_bad_weights(scratch.path, [&](std::string const& file) {
+    return arguments{"--weights", file, "--data", data};
+  });
+}
+
+TEST_CASE("evaluate's JSON has the table's numbers") {
+  scratch_folder const scratch;
+  fs::path const weights = scratch.path / "net.safetensors", data = scratch.path / "data";
+  fs::create_directory(data);
+  write_weights(weights);
+  write_picture(data / "a \"b\".png", 20, 16, 3);
+  write_picture(data / "grey.png", 12, 12, 1);
+  arguments const some{"--weights", weights, "--data", data, "--sigma", "25", "--quiet"};
+  auto const json = parsed(succeeds(with(some, {"--format", "json", "--threads", "2"})));
+  std::string const table = succeeds(with(some, {"--threads", "1"}));
+  CHECK(json.size() == 4 + 2 * 5);
+  CHECK(json.at("pictures.0.name") == "a \"b\".png");
+  CHECK(json.at("pictures.1.name") == "grey.png");
+  for (std::string const metric : {"psnr", "ssim", "noisy_psnr", "noisy_ssim"}) {
+    double sum = 0;
+    for (std::string const place : {"pictures.0.", "pictures.1.", "mean."}) {
+      double const value = std::stod(json.at(place + metric));
+      if (place != "mean.") sum += value;
+      CHECK(contains(table, ' ' + unetdn::metric_text(value, contains(metric, "psnr") ? 2 : 4) + ' ') !=
+            contains(table, ' ' + unetdn::metric_text(value, contains(metric, "psnr") ? 2 : 4) + '\n'));
+    }
+    CHECK(std::stod(json.at("mean." + metric)) == Approx(sum / 2));
+  }
+  CHECK(contains(succeeds(with(some, {"--format", "csv"})), "\n\"a \"\"b\"\".png\","));
+
+  write_picture(data / "small.png", 1, 1, 3);
+  auto const with_small = parsed(succeeds(with(some, {"--format", "json", "--protocol", "literature"})));
+  CHECK(with_small.at("pictures.2.ssim") == "null");
+  CHECK(with_small.at("mean.ssim") != "null");
+}
+
+TEST_CASE("evaluate measures pairs, found by name") {
+  scratch_folder const scratch;
+  fs::path const weights = scratch.path / "net.safetensors", noisy = scratch.path / "noisy";
+  fs::path const clean = scratch.path / "clean";
+  fs::create_directory(noisy);
+  fs::create_directory(clean);
+  write_weights(weights);
+  unetdn::image const first = write_picture(noisy / "scene_1_real.png", 16, 16, 3, 8, 1);
+  write_picture(noisy / "scene_2_real.png", 16, 16, 3, 8, 2);
+  unetdn::image const truth = write_picture(clean / "scene_1_mean.ppm", 16, 16, 3, 8, 3);
+  write_picture(clean / "scene_2_mean.ppm", 16, 16, 3, 8, 4);
+  arguments const some{"--weights", weights, "--noisy", noisy, "--clean", clean, "--format", "json"};
+  std::string const printed = succeeds(some);
+  auto const json = parsed(printed);
+  CHECK(json.at("pictures.0.name") == "scene_1");
+  CHECK(std::stod(json.at("pictures.0.noisy_psnr")) == Approx(unetdn::psnr(truth.as_view(), first.as_view())));
+  std::string const page = scratch.path / "report.html";
+  CHECK(succeeds(with(some, {"--report", page})) == printed);
+  CHECK(contains(file_contents(page), "scene_2"));
+
+  refuses(with(some, {"--sigma", "25"}), {weights, "leave out sigma"}, 2);
+  write_picture(clean / "scene_2_mean.ppm", 16, 17, 3);
+  refuses(some, {noisy / "scene_2_real.png", clean / "scene_2_mean.ppm", "16 x 17"}, 2);
+  fs::remove(clean / "scene_2_mean.ppm");
+  refuses(some, {noisy / "scene_2_real.png", "no partner"}, 2);
+
+  // One folder with both.
+  fs::rename(clean / "scene_1_mean.ppm", noisy / "scene_1_mean.ppm");
+  fs::remove(noisy / "scene_2_real.png");
+  arguments const both{"--weights", weights, "--noisy", noisy, "--clean", noisy, "--format", "json"};
+  CHECK(parsed(succeeds(both)).at("mean.noisy_psnr") == json.at("pictures.0.noisy_psnr"));
+}
