@@ -90,7 +90,7 @@ build_programs() {
 }
 
 cmake/install_dependencies.sh build
-if [[ ! -f $build/CMakeCache.txt ]]; then
+if [[ ! -f $build/build.ninja ]]; then
   cmake --preset release -B "$build" --log-level=ERROR -D UNETDN_CUDA=OFF >/dev/null
 fi
 build_programs before_after
