@@ -67,9 +67,7 @@ No GPU is used: the network runs on the processor so far.
 TEXT
 
 print_results() {
-  if [[ -f $out/report.html ]]; then
-    echo "Report: $out/report.html"
-  fi
+  echo "Report: $out/report.html"
   if [[ -f $out/best.safetensors ]]; then
     printf 'Your own picture: %q --weights %q PICTURE --out clean.png\n' "$programs/denoise" "$out/best.safetensors"
   fi
@@ -79,8 +77,12 @@ print_results() {
 interrupted() {
   trap - INT TERM
   echo
-  echo "Interrupted. What is there:"
-  print_results
+  if [[ -f $out/report.html ]]; then
+    echo "Interrupted. What is there:"
+    print_results
+  else
+    echo "Interrupted before there was a result; run it again."
+  fi
   exit 130
 }
 trap interrupted INT TERM
