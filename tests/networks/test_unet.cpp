@@ -42,6 +42,16 @@ template <class T> std::vector<T> elements(unetdn::view<T> from) {
   return all;
 }
 
+/// The last convolution of a residual network begins at 0; here it has something to add.
+template <class T> void draw_output(cpu& device, unetdn::unet<T, cpu>& net) {
+  for (auto const& p : net.parameters()) {
+    if (p.name != "output.weight") continue;
+    std::vector<T> values(static_cast<std::size_t>(p.canonical_size()));
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = T(golden::unit(7, std::uint32_t(i)) - 0.5);
+    unetdn::upload(device, p, std::span<T const>(values), net.weights());
+  }
+}
+
 /// A folder that is gone with the test.
 struct temporary_folder {
   std::filesystem::path path = std::filesystem::temp_directory_path() / unetdn::text("unetdn_test_unet_", ::getpid());
@@ -94,6 +104,7 @@ TEST_CASE("the U-Net's gradients are the slopes of its loss") {
   cpu device(2);
   unetdn::unet<double, cpu> net(device, config);
   net.initialise(device, 3);
+  draw_output(device, net);
   int const n = 2, h = 9, w = 13;  // padded to 12 x 16
   unetdn::unet_session<double, cpu> session(device, config, n, h, w, session_mode::training);
   unetdn::tensor<double, cpu> target(device, {n, h, w, 2});
@@ -127,6 +138,21 @@ TEST_CASE("the U-Net's gradients are the slopes of its loss") {
     };
     double const measured = (shifted(step) - shifted(-step)) / (2 * step);
     CHECK(slope == Approx(measured).epsilon(1e-5).margin(1e-9));
+  }
+}
+
+TEST_CASE("a residual network begins as the identity, another one does not") {
+  cpu device(1);
+  for (bool const residual : {true, false}) {
+    unetdn::unet_config config{3, 3, 8, 1};
+    config.output = unetdn::unet_output::linear;
+    config.residual = residual;
+    unetdn::unet<float, cpu> net(device, config);
+    net.initialise(device, 1);
+    unetdn::unet_session<float, cpu> session(device, config, 1, 6, 10, session_mode::inference);
+    fill(session.input(), "input");
+    session.forward(net);
+    CHECK((elements<float>(session.output()) == elements<float>(session.input())) == residual);
   }
 }
 
@@ -227,6 +253,7 @@ TEST_CASE("inference gives the bits of training's forward pass, though its buffe
   cpu device(2);
   unetdn::unet<float, cpu> net(device, config);
   net.initialise(device, 2);
+  draw_output(device, net);
   auto const output = [&](session_mode mode) {
     unetdn::unet_session<float, cpu> session(device, config, 1, 19, 33, mode);
     fill(session.input(), "input");

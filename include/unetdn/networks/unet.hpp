@@ -215,13 +215,17 @@ template <class T, class Device> class unet {
       : config_{config}, layers_{config}, weights_{dev, static_cast<std::size_t>(layers_.parameters.size())} {}
 
   /// Draws the weights: normal, mean 0, variance 2 / fan_in for convolutions followed by a ReLU and 1 / fan_in for the
-  /// others; biases 0. Depends on the seed alone. Source: He et al. 2015, "Delving deep into rectifiers", equation 10.
+  /// others; biases 0. A residual network's last convolution begins at 0, so that the network begins as the identity:
+  /// otherwise the first steps mostly unlearn what it adds at random, and narrow networks lose channels on the way.
+  /// Depends on the seed alone. Source: He et al. 2015, "Delving deep into rectifiers", equation 10; the zeros: Goyal
+  /// et al. 2017, "Accurate, large minibatch SGD", section 5.1.
   void initialise(Device& dev, std::uint64_t seed) {
     random_key const key{seed, 0, random_stream::weights};
     std::uint32_t sample = 0;
     for (parameter const& p : layers_.parameters) {
       std::vector<T> values(static_cast<std::size_t>(p.canonical_size()));
-      if (std::int64_t const fan_in = p.fan_in()) {
+      bool const adds_nothing = config_.residual && p.name.starts_with("output.");
+      if (std::int64_t const fan_in = p.fan_in(); fan_in > 0 && !adds_nothing) {
         auto const* conv = std::get_if<conv2d_shape>(&p.kind);
         double const gain = conv && conv->kernel == 3 ? 2 : 1;
         float const deviation = static_cast<float>(std::sqrt(gain / static_cast<double>(fan_in)));
