@@ -2,6 +2,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <sstream>
 #include <thread>
@@ -399,4 +400,10 @@ TEST_CASE("weight files that do not fit are refused by name") {
   refused("encoder.0.conv1.weight");
   write({}, false, false, false);
   CHECK_NOTHROW(unetdn::unet<float, cpu>::load(device, path));
+  for (float const bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+    unetdn::unet<float, cpu> broken(device, config);
+    broken.weights()[0] = bad;
+    broken.save(device, path);
+    refused("no finite number");
+  }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -194,14 +195,18 @@ void check_parameters(parameter_list<Device> const& parameters, safetensors_file
   }
 }
 
-/// Reads every parameter from tensors `prefix` + name into a flat array on the device. Throws file_error, before
-/// anything is written, where one is missing or misshapen.
+/// Reads every parameter from tensors `prefix` + name into a flat array on the device. Throws file_error where one is
+/// missing or misshapen, before anything is written, and where a value is no finite number.
 template <class Device, class T>
 void read_parameters(Device& dev, parameter_list<Device> const& parameters, safetensors_file const& file,
                      std::string const& prefix, T* flat) {
   check_parameters(parameters, file, prefix);
   for (parameter const& p : parameters) {
     std::vector<float> const values = file.floats(prefix + p.name);
+    if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
+      throw file_error(file.path(), text("the tensor ", prefix, p.name,
+                                         " holds a value that is no finite number; the file is damaged, take another"));
+    }
     upload(dev, p, std::span<float const>(values), flat);
   }
 }
