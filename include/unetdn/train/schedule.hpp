@@ -15,8 +15,8 @@ namespace unetdn {
 struct learning_rate {
   double peak = 2e-3;
   double last = 0;
-  std::int64_t warmup = 200;
-  std::int64_t decay_begins = 200;  ///< first step of the cosine; at least `warmup`
+  std::int64_t warmup = 500;
+  std::int64_t decay_begins = 500;  ///< first step of the cosine; at least `warmup`
   std::int64_t steps = 0;           ///< planned steps; 0: not known yet
 
   /// The rate of step `step`, counted from 1.
