@@ -39,8 +39,8 @@ inline unetdn::image_pair read_pair(picture_pair const& files) {
   unetdn::image_pair pair{unetdn::read_image(files.clean)};
   if (files.noisy.empty()) return pair;
   pair.noisy = unetdn::read_image(files.noisy);
-  auto const size = [](unetdn::image const& p) { return unetdn::text(p.width, " x ", p.height, " pixels"); };
-  if (size(pair.clean) != size(*pair.noisy)) {
+  if (pair.clean.width != pair.noisy->width || pair.clean.height != pair.noisy->height) {
+    auto const size = [](unetdn::image const& p) { return unetdn::text(p.width, " x ", p.height, " pixels"); };
     throw unetdn::file_error(files.noisy.string(),
                              unetdn::text("has ", size(*pair.noisy), ", but its clean partner ", files.clean.string(),
                                           " has ", size(pair.clean), "; crop them to one size or remove both"));

@@ -60,27 +60,29 @@ TEMPLATE_TEST_CASE("the loss is its definition", "", float, double) {
 
 TEMPLATE_TEST_CASE("the loss with SSIM is its definition", "", float, double) {
   using T = TestType;
-  for (shape const& s : {shape{1, 11, 11, 1}, shape{2, 12, 29, 3}, shape{1, 40, 17, 4}}) {
-    for (bool const inside : {false, true}) {
-      INFO(to_string(s));
-      cpu dev{2};
-      auto const values = random_values<T>(elements(s), 1);
-      window<T> const y{s, inside, values};
-      window<T> const target{s, !inside, random_values<T>(elements(s), 2)};
-      window<T> const dy{s, inside};
-      double const loss = loss_and_gradient(dev, loss_kind::l1_ssim, y.view(), target.view(), dy.view());
-      auto const extent = [](int e) { return static_cast<std::size_t>(e); };
-      double const expected = reference::l1_ssim(widened(values), widened(target.values()), extent(s.n), extent(s.h),
-                                                 extent(s.w), extent(s.c));
-      // Variances are differences of means of squares, and SSIM's constant C2 is all that stands below them.
-      CHECK(std::abs(loss - expected) <= 16 * std::numeric_limits<T>::epsilon() / 9e-4);
-      CHECK(dy.rim_untouched());
-      // The gradient may overwrite the picture.
-      auto const gradient = dy.values();
-      CHECK(loss_and_gradient(dev, loss_kind::l1_ssim, y.view(), target.view(), y.view()) == loss);
-      CHECK(y.values() == gradient);
+  for (cpu_bodies::isa const which : instruction_sets())
+    for (shape const& s : {shape{1, 11, 11, 1}, shape{2, 12, 29, 3}, shape{1, 40, 17, 4}}) {
+      for (bool const inside : {false, true}) {
+        use_isa const restored{which};
+        INFO(to_string(s) << ", " << cpu_bodies::name(which));
+        cpu dev{2};
+        auto const values = random_values<T>(elements(s), 1);
+        window<T> const y{s, inside, values};
+        window<T> const target{s, !inside, random_values<T>(elements(s), 2)};
+        window<T> const dy{s, inside};
+        double const loss = loss_and_gradient(dev, loss_kind::l1_ssim, y.view(), target.view(), dy.view());
+        auto const extent = [](int e) { return static_cast<std::size_t>(e); };
+        double const expected = reference::l1_ssim(widened(values), widened(target.values()), extent(s.n), extent(s.h),
+                                                   extent(s.w), extent(s.c));
+        // Variances are differences of means of squares, and SSIM's constant C2 is all that stands below them.
+        CHECK(std::abs(loss - expected) <= 16 * std::numeric_limits<T>::epsilon() / 9e-4);
+        CHECK(dy.rim_untouched());
+        // The gradient may overwrite the picture.
+        auto const gradient = dy.values();
+        CHECK(loss_and_gradient(dev, loss_kind::l1_ssim, y.view(), target.view(), y.view()) == loss);
+        CHECK(y.values() == gradient);
+      }
     }
-  }
 }
 
 TEST_CASE("the gradient of the loss is the limit of its differences") {

@@ -3,7 +3,9 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <map>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <thread>
 #include <unistd.h>
@@ -155,6 +157,40 @@ TEST_CASE("a residual network begins as the identity, another one does not") {
     session.forward(net);
     CHECK((elements<float>(session.output()) == elements<float>(session.input())) == residual);
   }
+}
+
+TEST_CASE("an observer hears of every layer and pass, with all operations of the network") {
+  cpu device(1);
+  unetdn::unet_config const config{3, 3, 8, 2};
+  unetdn::unet<float, cpu> net(device, config);
+  net.initialise(device, 1);
+  int const n = 2, h = 9, w = 13;
+  unetdn::unet_session<float, cpu> session(device, config, n, h, w, session_mode::training);
+  std::map<std::string, double> flops;
+  std::set<std::pair<std::string, std::string>> heard;
+  int events = 0;
+  session.observe([&](unetdn::layer_event const& e) {
+    flops[e.pass] += e.flops;
+    heard.emplace(e.layer, e.pass);
+    ++events;
+  });
+  fill(session.input(), "input");
+  session.forward(net);
+  fill(session.output_gradient(), "gradient");
+  std::vector<float> gradients(static_cast<std::size_t>(net.parameters().size()));
+  session.backward(net, gradients.data());
+  double const all = unetdn::unet_flops(config, n, h, w);
+  double const first = unetdn::conv2d_cost({3, 8, 3}, {n, 12, 16, 3}).flops;  // the picture itself has no gradient
+  CHECK(flops["forward"] == Approx(all));
+  CHECK(flops["weight gradient"] == Approx(all));
+  CHECK(flops["data gradient"] == Approx(all - first));
+  // 13 convolutions, 2 poolings and the output's function; gradients of the first layer's input are not computed.
+  CHECK(heard.size() == 16 + 13 + 12 + 3);
+  CHECK(events == static_cast<int>(heard.size()));
+  CHECK(heard.contains({"decoder.1.up", "weight gradient"}));
+  session.observe({});
+  session.forward(net);
+  CHECK(events == static_cast<int>(heard.size()));
 }
 
 TEST_CASE("gradients accumulate where asked") {

@@ -48,28 +48,32 @@ template <class T> std::vector<T> gradients(std::size_t size, int step) {
 
 TEMPLATE_TEST_CASE("adamw_step is Loshchilov and Hutter's algorithm", "", float, double) {
   using T = TestType;
-  for (std::size_t const size : {1u, 7u, 20000u}) {
-    for (double const weight_decay : {0.0, 0.1}) {
-      INFO(size << " parameters, weight decay " << weight_decay);
-      cpu dev{2};
-      adamw_options const options{0.9, 0.99, 1e-6, weight_decay};
-      state<T> s(size);
-      // The constants as T holds them.
-      reference::adamw expected{double(T(0.9)), double(T(0.99)),    1e-6,
-                                weight_decay,   widened(s.weights), widened(s.average)};
-      for (int step = 1; step <= 7; ++step) {
-        auto const now = settings_of(step);
-        s.gradient = gradients<T>(size, step);
-        adamw_step(dev, options, s.arrays(true), step, now.rate, now.scale, now.averaging);
-        expected.step(widened(s.gradient), now.rate, now.scale, now.averaging);
-        // Weights stay below 2 in magnitude; a step rounds them and their average a few times.
-        CHECK(distance(s.weights, expected.weights) <= step * tolerance<T>(0));
-        CHECK(distance(s.average, expected.average) <= step * tolerance<T>(0));
-        // Moments reach 25 and 600.
-        CHECK(distance(s.m, expected.m) <= 30 * tolerance<T>(0));
-        CHECK(distance(s.v, expected.v) <= 1000 * tolerance<T>(0));
+  for (cpu_bodies::isa const which : instruction_sets()) {
+    use_isa const restored{which};
+    INFO(cpu_bodies::name(which));
+    for (std::size_t const size : {1u, 7u, 20000u}) {
+      for (double const weight_decay : {0.0, 0.1}) {
+        INFO(size << " parameters, weight decay " << weight_decay);
+        cpu dev{2};
+        adamw_options const options{0.9, 0.99, 1e-6, weight_decay};
+        state<T> s(size);
+        // The constants as T holds them.
+        reference::adamw expected{double(T(0.9)), double(T(0.99)),    1e-6,
+                                  weight_decay,   widened(s.weights), widened(s.average)};
+        for (int step = 1; step <= 7; ++step) {
+          auto const now = settings_of(step);
+          s.gradient = gradients<T>(size, step);
+          adamw_step(dev, options, s.arrays(true), step, now.rate, now.scale, now.averaging);
+          expected.step(widened(s.gradient), now.rate, now.scale, now.averaging);
+          // Weights stay below 2 in magnitude; a step rounds them and their average a few times.
+          CHECK(distance(s.weights, expected.weights) <= step * tolerance<T>(0));
+          CHECK(distance(s.average, expected.average) <= step * tolerance<T>(0));
+          // Moments reach 25 and 600.
+          CHECK(distance(s.m, expected.m) <= 30 * tolerance<T>(0));
+          CHECK(distance(s.v, expected.v) <= 1000 * tolerance<T>(0));
+        }
+        CHECK(std::isfinite(double(s.weights[0])));
       }
-      CHECK(std::isfinite(double(s.weights[0])));
     }
   }
 }
@@ -118,18 +122,20 @@ TEST_CASE("adamw_step counts from 1 and takes no parameters at all") {
 
 TEMPLATE_TEST_CASE("squared_norm sums in double, with equal bits for any number of threads", "", float, double) {
   using T = TestType;
-  for (std::size_t const size : {0u, 1u, 3u, 5u, 16384u, 16385u, 100003u}) {
-    INFO(size << " elements");
-    auto const x = random_values<T>(size, 6);
-    double expected = 0;
-    for (T v : x) expected += double(v) * double(v);
-    cpu one{1}, two{2}, three{3};
-    auto const n = static_cast<std::int64_t>(size);
-    double const got = squared_norm(one, x.data(), n);
-    CHECK(std::abs(got - expected) <= tolerance<double>(double(size)) * expected);
-    CHECK(squared_norm(two, x.data(), n) == got);
-    CHECK(squared_norm(three, x.data(), n) == got);
-  }
+  for (cpu_bodies::isa const which : instruction_sets())
+    for (std::size_t const size : {0u, 1u, 3u, 5u, 16384u, 16385u, 100003u}) {
+      use_isa const restored{which};
+      INFO(size << " elements, " << cpu_bodies::name(which));
+      auto const x = random_values<T>(size, 6);
+      double expected = 0;
+      for (T v : x) expected += double(v) * double(v);
+      cpu one{1}, two{2}, three{3};
+      auto const n = static_cast<std::int64_t>(size);
+      double const got = squared_norm(one, x.data(), n);
+      CHECK(std::abs(got - expected) <= tolerance<double>(double(size)) * expected);
+      CHECK(squared_norm(two, x.data(), n) == got);
+      CHECK(squared_norm(three, x.data(), n) == got);
+    }
   cpu dev{2};
   std::vector<float> const large{3e38f, 1e38f};
   CHECK(squared_norm(dev, large.data(), 2) == Approx(9e76 + 1e76));
