@@ -109,8 +109,9 @@ void add_conv2d(cpu& dev, layer const& l) {
       [=, &dev] { conv2d_forward(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true}); });
   add("conv2d/backward_data/" + label(l), dev, cost, true,
       [=, &dev] { conv2d_backward_data(dev, s, o->y.view(), o->w.data(), o->x.view(), o->x.view()); });
-  add("conv2d/backward_weights/" + label(l), dev, cost, true,
-      [=, &dev] { conv2d_backward_weights(dev, s, o->x.view(), o->y.view(), o->dw.data(), o->b.data(), false); });
+  add("conv2d/backward_weights/" + label(l), dev, cost, true, [=, &dev] {
+    conv2d_backward_weights<float>(dev, s, o->x.view(), o->y.view(), o->dw.data(), o->b.data(), false);
+  });
 }
 
 void add_conv_transpose2d(cpu& dev, layer const& l) {
@@ -125,7 +126,7 @@ void add_conv_transpose2d(cpu& dev, layer const& l) {
   add("conv_transpose2d/backward_data/" + label(named), dev, cost, true,
       [=, &dev] { conv_transpose2d_backward_data(dev, s, o->y.view(), o->w.data(), o->x.view(), o->x.view()); });
   add("conv_transpose2d/backward_weights/" + label(named), dev, cost, true, [=, &dev] {
-    conv_transpose2d_backward_weights(dev, s, o->x.view(), o->y.view(), o->dw.data(), o->b.data(), false);
+    conv_transpose2d_backward_weights<float>(dev, s, o->x.view(), o->y.view(), o->dw.data(), o->b.data(), false);
   });
 }
 

@@ -122,7 +122,7 @@ template <class T> weight_gradients<T> backward_weights(cpu& dev, problem<T> con
   window<T> const x{p.x_shape, sliced, p.x};
   window<T> const dy{p.y_shape, sliced, p.dy};
   weight_gradients<T> g{std::vector<T>(p.packed().size(), T(9)), std::vector<T>(p.bias.size(), T(9))};
-  conv2d_backward_weights(dev, p.s, x.view(), dy.view(), g.dw.data(), g.db.data(), false);
+  conv2d_backward_weights<T>(dev, p.s, x.view(), dy.view(), g.dw.data(), g.db.data(), false);
   return g;
 }
 
@@ -210,14 +210,14 @@ TEMPLATE_TEST_CASE("conv2d's ReLU, mask, missing bias and accumulation", "", flo
 
     auto const once = backward_weights(dev, p, true);
     auto twice = once;
-    conv2d_backward_weights(dev, p.s, x.view(), dy.view(), twice.dw.data(), twice.db.data(), true);
+    conv2d_backward_weights<T>(dev, p.s, x.view(), dy.view(), twice.dw.data(), twice.db.data(), true);
     auto expected = widened(once.dw), expected_b = widened(once.db);
     for (double& v : expected) v *= 2;
     for (double& v : expected_b) v *= 2;
     CHECK(distance(twice.dw, expected) <= 2 * tolerance<T>(p.weight_terms()));
     CHECK(distance(twice.db, expected_b) <= 2 * tolerance<T>(p.weight_terms()));
     auto without_bias = once;
-    conv2d_backward_weights(dev, p.s, x.view(), dy.view(), without_bias.dw.data(), nullptr, false);
+    conv2d_backward_weights<T>(dev, p.s, x.view(), dy.view(), without_bias.dw.data(), nullptr, false);
     CHECK(without_bias.dw == once.dw);
   });
 }
@@ -407,7 +407,7 @@ TEST_CASE("conv2d takes pictures without pixels") {
   view<float> const x{w.data(), 0, 5, 5, 3}, y{w.data(), 0, 5, 5, 4};
   conv2d_forward(dev, s, x, w.data(), nullptr, y);
   conv2d_backward_data(dev, s, y, w.data(), x);
-  conv2d_backward_weights(dev, s, x, y, dw.data(), db.data(), false);
+  conv2d_backward_weights<float>(dev, s, x, y, dw.data(), db.data(), false);
   CHECK(std::count(dw.begin(), dw.end(), 0.0f) == std::ptrdiff_t(dw.size()));
   CHECK(std::count(db.begin(), db.end(), 0.0f) == 4);
 }
@@ -427,7 +427,7 @@ TEST_CASE("conv2d refuses what does not fit") {
   CHECK_THROWS_AS(conv2d_forward(dev, {3, 5, 3}, x, w, nullptr, y.channels(0, 4)), argument_error);
   CHECK_THROWS_AS(conv2d_backward_data(dev, {3, 5, 3}, y, w, x.crop(0, 0, 3, 4)), argument_error);
   CHECK_THROWS_AS(conv2d_backward_data(dev, {3, 5, 3}, y, w, x, x.channels(0, 2)), argument_error);
-  CHECK_THROWS_AS(conv2d_backward_weights(dev, {3, 5, 3}, x, y.crop(0, 0, 4, 3), memory.data(), nullptr, false),
+  CHECK_THROWS_AS(conv2d_backward_weights<float>(dev, {3, 5, 3}, x, y.crop(0, 0, 4, 3), memory.data(), nullptr, false),
                   argument_error);
   std::vector<float> packed(std::size_t(conv2d_weight_size<cpu>({3, 5, 3})));
   CHECK_THROWS_AS((conv2d_pack_weights<cpu, float>({3, 5, 3}, std::span<float const>{memory}, packed)), argument_error);

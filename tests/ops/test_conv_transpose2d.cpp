@@ -82,7 +82,7 @@ template <class T> weight_gradients<T> backward_weights(cpu& dev, problem<T> con
   window<T> const x{p.x_shape, sliced, p.x};
   window<T> const dy{p.y_shape, sliced, p.dy};
   weight_gradients<T> g{std::vector<T>(p.packed().size(), T(9)), std::vector<T>(p.bias.size(), T(9))};
-  conv_transpose2d_backward_weights(dev, p.s, x.view(), dy.view(), g.dw.data(), g.db.data(), false);
+  conv_transpose2d_backward_weights<T>(dev, p.s, x.view(), dy.view(), g.dw.data(), g.db.data(), false);
   return g;
 }
 
@@ -139,7 +139,7 @@ TEMPLATE_TEST_CASE("conv_transpose2d's mask, accumulation, threads and scratch",
 
     auto const once = backward_weights(dev, p, true);
     auto twice = once;
-    conv_transpose2d_backward_weights(dev, p.s, x.view(), dy.view(), twice.dw.data(), twice.db.data(), true);
+    conv_transpose2d_backward_weights<T>(dev, p.s, x.view(), dy.view(), twice.dw.data(), twice.db.data(), true);
     auto expected = widened(once.dw), expected_b = widened(once.db);
     for (double& v : expected) v *= 2;
     for (double& v : expected_b) v *= 2;
@@ -171,7 +171,7 @@ TEST_CASE("conv_transpose2d refuses what does not fit") {
   CHECK_THROWS_AS(conv_transpose2d_forward(dev, s, x, memory.data(), nullptr, y.crop(0, 0, 4, 5)), argument_error);
   CHECK_THROWS_AS(conv_transpose2d_backward_data(dev, s, y, memory.data(), x.crop(0, 0, 1, 3)), argument_error);
   CHECK_THROWS_AS(conv_transpose2d_backward_data(dev, s, y, memory.data(), x, x.channels(0, 1)), argument_error);
-  CHECK_THROWS_AS(conv_transpose2d_backward_weights(dev, s, x, y.channels(0, 4), memory.data(), nullptr, false),
+  CHECK_THROWS_AS(conv_transpose2d_backward_weights<float>(dev, s, x, y.channels(0, 4), memory.data(), nullptr, false),
                   argument_error);
   std::vector<float> packed(std::size_t(conv_transpose2d_weight_size<cpu>(s)));
   CHECK_THROWS_AS((conv_transpose2d_pack_weights<cpu, float>(s, std::span<float const>{memory}, packed)),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include <unetdn/core/kernel.hpp>
 
@@ -81,6 +82,23 @@ struct fp16 {
     return __builtin_bit_cast(float, sign | wide_exponent | mantissa << 13);
   }
 };
+
+/// What sums over elements of T are taken and kept in; so parameters' gradients are of this type.
+template <class T> using accumulator_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
+
+/// Whether T only stores: its values are computed with in float.
+template <class T> inline constexpr bool is_16_bit = std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;
+
+/// v as a To, rounded once, except from double to a 16-bit type: that goes by way of float.
+template <class To, class From> UNETDN_HD To convert(From v) {
+  if constexpr (is_16_bit<From>) {
+    return convert<To>(static_cast<float>(v));
+  } else if constexpr (is_16_bit<To>) {
+    return To(static_cast<float>(v));
+  } else {
+    return static_cast<To>(v);
+  }
+}
 
 /// Two floats rounded to T in one 32-bit register, `low` in the low half (the lower address).
 template <class T> UNETDN_HD std::uint32_t pack(float low, float high) {

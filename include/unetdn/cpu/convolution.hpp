@@ -25,21 +25,6 @@ struct kernel_geometry {
   offset2 displacement(int t) const { return {t / kernel - padding(), t % kernel - padding()}; }
 };
 
-/// Copies weights between the canonical order, index(k, c, t), and the packed one.
-template <class To, class From, class Index>
-void pack_weights(packed_weights layout, From const* canonical, To* packed, Index index) {
-  std::fill_n(packed, layout.size(), To(0));
-  for (int k = 0; k < layout.outputs; ++k)
-    for (int c = 0; c < layout.channels; ++c)
-      for (int t = 0; t < layout.taps; ++t) packed[layout.index(c, t, k)] = static_cast<To>(canonical[index(k, c, t)]);
-}
-template <class To, class From, class Index>
-void unpack_weights(packed_weights layout, From const* packed, To* canonical, Index index) {
-  for (int k = 0; k < layout.outputs; ++k)
-    for (int c = 0; c < layout.channels; ++c)
-      for (int t = 0; t < layout.taps; ++t) canonical[index(k, c, t)] = static_cast<To>(packed[layout.index(c, t, k)]);
-}
-
 /// Scratch is the shared part, then one part for each worker, each aligned for itself.
 template <class T> struct scratch_plan {
   std::size_t shared, worker;

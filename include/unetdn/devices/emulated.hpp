@@ -355,6 +355,10 @@ class emulated {
   }
   std::size_t scratch_bytes() const { return scratch_bytes_; }
 
+  /// As of cuda: whether float convolutions may round their operands to tf32.
+  bool tf32() const { return tf32_; }
+  void allow_tf32(bool allow) { tf32_ = allow; }
+
   /// Runs all blocks of a kernel; what launch(emulated&, ...) calls.
   template <class K> void run(extent3 blocks, K const& k);
 
@@ -395,6 +399,7 @@ class emulated {
   detail::site_watch watch_;
   void* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
+  bool tf32_ = false;
 };
 static_assert(device<emulated>);
 

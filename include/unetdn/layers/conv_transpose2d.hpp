@@ -26,7 +26,8 @@ template <class T, class Device> class conv_transpose2d {
   }
 
   /// Gradients of the parameters, into the flat array `gradients`: overwritten, or added to where `accumulate`.
-  void backward_parameters(Device& dev, view<T const> x, view<T const> dy, T* gradients, bool accumulate) const {
+  void backward_parameters(Device& dev, view<T const> x, view<T const> dy, accumulator_t<T>* gradients,
+                           bool accumulate) const {
     conv_transpose2d_backward_weights<T>(dev, shape_, x, dy, gradients + weight_offset_, at(gradients), accumulate);
   }
 

@@ -100,7 +100,7 @@ template <class T, class Device> class unet_session {
 
   /// Gradients of the parameters from output_gradient(), into a flat array like the network's weights: overwritten, or
   /// added to where `accumulate`. Needs the forward pass just before it; leaves its activations overwritten.
-  void backward(unet<T, Device> const& net, T* gradients, bool accumulate = false) {
+  void backward(unet<T, Device> const& net, accumulator_t<T>* gradients, bool accumulate = false) {
     check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");
     auto const& layers = net.layers();
     T const* const weights = net.weights();

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <type_traits>
+
 #include <unetdn/core/shape.hpp>
 #include <unetdn/core/view.hpp>
+#include <unetdn/devices/cpu.hpp>
 
-// Shape checks that all operations share.
+// What all operations share: their choice of a device's bodies, and checks of shapes.
 
 namespace unetdn::detail {
+
+/// Whether an operation runs the cpu's bodies; otherwise it launches kernels.
+template <class Device> inline constexpr bool is_cpu = std::is_same_v<Device, cpu>;
 
 /// Extents of a window.
 template <class T> unetdn::shape extents(view<T> const& x) { return {x.n, x.h, x.w, x.c}; }

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include <unetdn/core/error.hpp>
+#include <unetdn/core/half.hpp>
 #include <unetdn/core/shape.hpp>
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/convolution.hpp>
@@ -14,6 +15,7 @@
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/ops/checks.hpp>
 #include <unetdn/ops/cost.hpp>
+#include <unetdn/ops/weight_layout.hpp>
 
 namespace unetdn {
 
@@ -54,7 +56,6 @@ inline op_cost conv2d_cost(conv2d_shape s, unetdn::shape x, std::size_t element_
 }
 
 namespace detail {
-template <class Device> inline constexpr bool is_cpu = std::is_same_v<Device, cpu>;
 /// Winograd's algorithm loses digits that double is asked for.
 template <class T> inline constexpr bool has_winograd = std::is_same_v<T, float>;
 
@@ -63,6 +64,7 @@ template <class T> void check_mask(char const* op, view<T const> mask, view<T> c
 }
 
 inline cpu_bodies::kernel_geometry geometry(conv2d_shape s) { return {s.kernel, s.stride}; }
+template <class Device> weight_layout<Device> layout(conv2d_shape s) { return {s.in, s.out, s.kernel * s.kernel}; }
 inline cpu_bodies::packed_weights packed(conv2d_shape s) { return {s.in, s.out, s.kernel * s.kernel}; }
 inline cpu_bodies::packed_weights packed_transposed(conv2d_shape s) { return {s.out, s.in, s.kernel * s.kernel}; }
 
@@ -70,49 +72,45 @@ inline cpu_bodies::packed_weights packed_transposed(conv2d_shape s) { return {s.
 inline auto oihw_index(conv2d_shape s) {
   return [=](int k, int c, int t) { return (std::size_t(k) * s.in + c) * std::size_t(s.kernel * s.kernel) + t; };
 }
-inline void check_weights(conv2d_shape s, std::size_t canonical, std::size_t packed_elements) {
+template <class Device> void check_weights(conv2d_shape s, std::size_t canonical, std::size_t packed_elements) {
   check_conv2d(s);
   std::size_t const count = std::size_t(s.in) * s.out * s.kernel * s.kernel;
   check(canonical == count, "conv2d has ", count, " weights; the canonical side holds ", canonical);
-  check(packed_elements == std::size_t(packed(s).size()), "conv2d has ", packed(s).size(),
+  check(packed_elements == std::size_t(layout<Device>(s).size()), "conv2d has ", layout<Device>(s).size(),
         " packed weights; the packed side holds ", packed_elements);
 }
 }  // namespace detail
 
-/// Number of elements of w and dw in the device's own layout. On the cpu: see cpu_bodies::packed_weights.
+/// Number of elements of w and dw in the device's own layout. It is described at
+/// cpu_bodies::packed_weights and, for cuda and emulated, kernels::conv_weights.
 template <class Device> std::int64_t conv2d_weight_size(conv2d_shape s) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
   check_conv2d(s);
-  return detail::packed(s).size();
+  return detail::layout<Device>(s).size();
 }
 
 /// Host memory both: from w[out][in][kernel][kernel] (PyTorch's order) to the device's own layout, padding zeroed.
 /// Throws argument_error where a size does not fit.
 template <class Device, class T>
 void conv2d_pack_weights(conv2d_shape s, std::span<float const> oihw, std::span<T> packed) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
-  detail::check_weights(s, oihw.size(), packed.size());
-  cpu_bodies::pack_weights(detail::packed(s), oihw.data(), packed.data(), detail::oihw_index(s));
+  detail::check_weights<Device>(s, oihw.size(), packed.size());
+  detail::pack_weights(detail::layout<Device>(s), oihw.data(), packed.data(), detail::oihw_index(s));
 }
 template <class Device, class T>
 void conv2d_pack_weights(conv2d_shape s, std::span<double const> oihw, std::span<T> packed) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
-  detail::check_weights(s, oihw.size(), packed.size());
-  cpu_bodies::pack_weights(detail::packed(s), oihw.data(), packed.data(), detail::oihw_index(s));
+  detail::check_weights<Device>(s, oihw.size(), packed.size());
+  detail::pack_weights(detail::layout<Device>(s), oihw.data(), packed.data(), detail::oihw_index(s));
 }
 
 /// The other way round; also for gradients.
 template <class Device, class T>
 void conv2d_unpack_weights(conv2d_shape s, std::span<T const> packed, std::span<float> oihw) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
-  detail::check_weights(s, oihw.size(), packed.size());
-  cpu_bodies::unpack_weights(detail::packed(s), packed.data(), oihw.data(), detail::oihw_index(s));
+  detail::check_weights<Device>(s, oihw.size(), packed.size());
+  detail::unpack_weights(detail::layout<Device>(s), packed.data(), oihw.data(), detail::oihw_index(s));
 }
 template <class Device, class T>
 void conv2d_unpack_weights(conv2d_shape s, std::span<T const> packed, std::span<double> oihw) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
-  detail::check_weights(s, oihw.size(), packed.size());
-  cpu_bodies::unpack_weights(detail::packed(s), packed.data(), oihw.data(), detail::oihw_index(s));
+  detail::check_weights<Device>(s, oihw.size(), packed.size());
+  detail::unpack_weights(detail::layout<Device>(s), packed.data(), oihw.data(), detail::oihw_index(s));
 }
 
 /// y = epilogue(x * w + bias):
@@ -161,11 +159,11 @@ void conv2d_backward_data(Device& dev, conv2d_shape s, std::type_identity_t<view
 
 /// dw[k][c][r][q] = sum over n, i, j of x[n][stride i + r - pad][stride j + q - pad][c] dy[n][i][j][k], and
 /// db[k] = sum of dy[..][k]; added to what is there where `accumulate`, else overwriting. dw in the device's own
-/// layout, its padding stays zero; db[out] or null. Sums run over fixed chunks in order: equal bits for any number of
-/// threads. Throws argument_error where extents do not fit.
+/// layout, its padding stays zero; db[out] or null; both of accumulator_t<T>. Sums run over fixed chunks in order:
+/// equal bits for any number of threads. Throws argument_error where extents do not fit.
 template <class T, class Device>
 void conv2d_backward_weights(Device& dev, conv2d_shape s, std::type_identity_t<view<T const>> x,
-                             std::type_identity_t<view<T const>> dy, T* dw, std::type_identity_t<T*> db,
+                             std::type_identity_t<view<T const>> dy, accumulator_t<T>* dw, accumulator_t<T>* db,
                              bool accumulate) {
   static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
   detail::check_extents("conv2d_backward_weights", "dy", dy, conv2d_output_shape(s, detail::extents(x)));

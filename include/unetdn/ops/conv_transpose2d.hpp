@@ -7,12 +7,14 @@
 #include <type_traits>
 
 #include <unetdn/core/error.hpp>
+#include <unetdn/core/half.hpp>
 #include <unetdn/core/shape.hpp>
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/convolution.hpp>
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/ops/conv2d.hpp>
 #include <unetdn/ops/cost.hpp>
+#include <unetdn/ops/weight_layout.hpp>
 
 namespace unetdn {
 
@@ -38,6 +40,7 @@ inline op_cost conv_transpose2d_cost(conv_transpose2d_shape s, unetdn::shape x,
 }
 
 namespace detail {
+template <class Device> weight_layout<Device> layout(conv_transpose2d_shape s) { return {s.in, s.out, 4}; }
 inline cpu_bodies::packed_weights packed(conv_transpose2d_shape s) { return {s.in, s.out, 4}; }
 inline cpu_bodies::packed_weights packed_transposed(conv_transpose2d_shape s) { return {s.out, s.in, 4}; }
 
@@ -45,47 +48,44 @@ inline cpu_bodies::packed_weights packed_transposed(conv_transpose2d_shape s) { 
 inline auto iohw_index(conv_transpose2d_shape s) {
   return [=](int k, int c, int t) { return (std::size_t(c) * s.out + k) * 4 + t; };
 }
-inline void check_weights(conv_transpose2d_shape s, std::size_t canonical, std::size_t packed_elements) {
+template <class Device>
+void check_weights(conv_transpose2d_shape s, std::size_t canonical, std::size_t packed_elements) {
   std::size_t const count = std::size_t(4) * s.in * s.out;
   check(canonical == count, "conv_transpose2d has ", count, " weights; the canonical side holds ", canonical);
-  check(packed_elements == std::size_t(packed(s).size()), "conv_transpose2d has ", packed(s).size(),
+  check(packed_elements == std::size_t(layout<Device>(s).size()), "conv_transpose2d has ", layout<Device>(s).size(),
         " packed weights; the packed side holds ", packed_elements);
 }
 }  // namespace detail
 
-/// Number of elements of w and dw in the device's own layout. On the cpu: see cpu_bodies::packed_weights.
+/// Number of elements of w and dw in the device's own layout. It is described at
+/// cpu_bodies::packed_weights and, for cuda and emulated, kernels::conv_weights.
 template <class Device> std::int64_t conv_transpose2d_weight_size(conv_transpose2d_shape s) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
-  return detail::packed(s).size();
+  return detail::layout<Device>(s).size();
 }
 
 /// Host memory both: from w[in][out][2][2] (PyTorch's order) to the device's own layout, padding zeroed. Throws
 /// argument_error where a size does not fit.
 template <class Device, class T>
 void conv_transpose2d_pack_weights(conv_transpose2d_shape s, std::span<float const> iohw, std::span<T> packed) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
-  detail::check_weights(s, iohw.size(), packed.size());
-  cpu_bodies::pack_weights(detail::packed(s), iohw.data(), packed.data(), detail::iohw_index(s));
+  detail::check_weights<Device>(s, iohw.size(), packed.size());
+  detail::pack_weights(detail::layout<Device>(s), iohw.data(), packed.data(), detail::iohw_index(s));
 }
 template <class Device, class T>
 void conv_transpose2d_pack_weights(conv_transpose2d_shape s, std::span<double const> iohw, std::span<T> packed) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
-  detail::check_weights(s, iohw.size(), packed.size());
-  cpu_bodies::pack_weights(detail::packed(s), iohw.data(), packed.data(), detail::iohw_index(s));
+  detail::check_weights<Device>(s, iohw.size(), packed.size());
+  detail::pack_weights(detail::layout<Device>(s), iohw.data(), packed.data(), detail::iohw_index(s));
 }
 
 /// The other way round; also for gradients.
 template <class Device, class T>
 void conv_transpose2d_unpack_weights(conv_transpose2d_shape s, std::span<T const> packed, std::span<float> iohw) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
-  detail::check_weights(s, iohw.size(), packed.size());
-  cpu_bodies::unpack_weights(detail::packed(s), packed.data(), iohw.data(), detail::iohw_index(s));
+  detail::check_weights<Device>(s, iohw.size(), packed.size());
+  detail::unpack_weights(detail::layout<Device>(s), packed.data(), iohw.data(), detail::iohw_index(s));
 }
 template <class Device, class T>
 void conv_transpose2d_unpack_weights(conv_transpose2d_shape s, std::span<T const> packed, std::span<double> iohw) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
-  detail::check_weights(s, iohw.size(), packed.size());
-  cpu_bodies::unpack_weights(detail::packed(s), packed.data(), iohw.data(), detail::iohw_index(s));
+  detail::check_weights<Device>(s, iohw.size(), packed.size());
+  detail::unpack_weights(detail::layout<Device>(s), packed.data(), iohw.data(), detail::iohw_index(s));
 }
 
 /// y[n][2i+r][2j+q][k] = bias[k] + sum over c of x[n][i][j][c] w[c][k][r][q]
@@ -118,11 +118,12 @@ void conv_transpose2d_backward_data(Device& dev, conv_transpose2d_shape s, std::
 
 /// dw[c][k][r][q] = sum over n, i, j of x[n][i][j][c] dy[n][2i+r][2j+q][k], and db[k] = sum of dy[..][k]; added to what
 /// is there where `accumulate`, else overwriting. dw in the device's own layout, its padding stays zero; db[out] or
-/// null. Equal bits for any number of threads. Throws argument_error where extents do not fit.
+/// null; both of accumulator_t<T>. Equal bits for any number of threads. Throws argument_error where extents do not
+/// fit.
 template <class T, class Device>
 void conv_transpose2d_backward_weights(Device& dev, conv_transpose2d_shape s, std::type_identity_t<view<T const>> x,
-                                       std::type_identity_t<view<T const>> dy, T* dw, std::type_identity_t<T*> db,
-                                       bool accumulate) {
+                                       std::type_identity_t<view<T const>> dy, accumulator_t<T>* dw,
+                                       accumulator_t<T>* db, bool accumulate) {
   static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
   detail::check_extents("conv_transpose2d_backward_weights", "dy", dy,
                         conv_transpose2d_output_shape(s, detail::extents(x)));
