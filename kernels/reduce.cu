@@ -6,4 +6,5 @@ namespace unetdn {
 template void launch(cuda&, extent3, kernels::sum_partials<float> const&);
 template void launch(cuda&, extent3, kernels::sum_partials<bf16> const&);
 template void launch(cuda&, extent3, kernels::sum_partials<fp16> const&);
+template void launch(cuda&, extent3, kernels::add_partials const&);
 }  // namespace unetdn

@@ -34,6 +34,14 @@ using rows =
     std::tuple<row<cpu, float>, row<cpu, double>, row<emulated, float>, row<emulated, bf16>, row<emulated, fp16>>;
 #endif
 
+/// Those whose device runs kernels.
+#if defined(UNETDN_HAVE_CUDA)
+using gpu_rows = std::tuple<row<emulated, float>, row<emulated, bf16>, row<emulated, fp16>, row<cuda, float>,
+                            row<cuda, bf16>, row<cuda, fp16>>;
+#else
+using gpu_rows = std::tuple<row<emulated, float>, row<emulated, bf16>, row<emulated, fp16>>;
+#endif
+
 TEST_CASE("whether the cuda rows of this program run") {
 #if defined(UNETDN_HAVE_CUDA)
   if (!cuda_available()) WARN("cuda rows skipped: " << cuda_problem());

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiled by a plain C++ compiler and linked with unetdn::cuda: uses every operation with every element type on cuda,
 // so that a missing instantiation is a link error, also on machines without a GPU.
+#include <cmath>
 #include <cstdio>
 #include <vector>
 
 #include <unetdn/core/tensor.hpp>
 #include <unetdn/devices/cuda.hpp>
+#include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 
@@ -27,6 +29,33 @@ template <class T> bool works(cuda& dev) {
   return unetdn::sum(dev, x.view()) == 10.0;
 }
 
+/// Whether AdamW's first step moves a weight by the rate against its gradient.
+template <class T> bool updates(cuda& dev) {
+  using namespace unetdn;
+  buffer<float, cuda> a{dev, 5};  // weight, gradient, moments, average
+  buffer<T, cuda> rounded{dev, 1};
+  auto* const state = static_cast<update_state*>(dev.allocate(sizeof(update_state)));
+  update_state at;
+  dev.upload(state, &at, sizeof at);
+  float const values[] = {1, 2, 0, 0, 1};
+  dev.upload(a.data(), values, sizeof values);
+  adamw_arrays<T> arrays{a.data(), a.data() + 1, a.data() + 2, a.data() + 3, a.data() + 4, 1};
+  if constexpr (is_16_bit<T>) {
+    arrays.network_weights = rounded.data();
+    recast(dev, a.data(), rounded.data(), 1);
+  }
+  begin_update(dev, state, 0.5, 0.5);
+  squared_norm(dev, arrays.gradient, 1, &state->squared_norm);
+  adamw_step(dev, {}, {}, arrays, state);
+  float weight = 0;
+  dev.download(&weight, a.data(), sizeof weight);
+  dev.download(&at, state, sizeof at);
+  cuda::release(state);
+  return std::abs(weight - 0.5f) < 1e-6f && at.squared_norm == 4 && squared_norm(dev, arrays.gradient, 1) == 4;
+}
+
+template <class T> bool all_right(cuda& dev) { return works<T>(dev) && updates<T>(dev); }
+
 }  // namespace
 
 int main() {
@@ -40,7 +69,7 @@ int main() {
     }
   }
   cuda dev;
-  bool const ok = works<float>(dev) && works<unetdn::bf16>(dev) && works<unetdn::fp16>(dev);
-  std::puts(ok ? "relu and sum are right on the GPU" : "relu or sum is WRONG on the GPU");
+  bool const ok = all_right<float>(dev) && all_right<unetdn::bf16>(dev) && all_right<unetdn::fp16>(dev);
+  std::puts(ok ? "what was tried is right on the GPU" : "something is WRONG on the GPU");
   return ok ? 0 : 1;
 }

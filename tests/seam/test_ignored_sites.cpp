@@ -4,6 +4,8 @@
 #include <cmath>
 #include <iostream>
 
+#include <unetdn/core/tensor.hpp>
+#include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 
@@ -34,6 +36,16 @@ bool relu_is_right(emulated& dev) {
   relu_backward(dev, y.view(), x.view(), dx.view());
   auto const want = reference::relu_forward(values);
   return y.read() == want && dx.read() == reference::relu_backward(want, values);
+}
+
+bool squared_norm_is_right(emulated& dev) {
+  auto const values = some_numbers(2500, 1);
+  std::vector<float> const x(values.begin(), values.end());
+  tensor<float, emulated> on_device{dev, {1, 1, 1, 2500}};
+  on_device.upload(dev, x);
+  double expected = 0;
+  for (double const v : values) expected += v * v;
+  return std::abs(squared_norm(dev, on_device.data(), 2500) - expected) < 1e-3;
 }
 
 bool exchange_is_right(emulated& dev) {
@@ -110,6 +122,7 @@ struct operation {
 operation const operations[] = {
     {"sum", sum_is_right, 1},
     {"relu", relu_is_right, 0},
+    {"squared_norm", squared_norm_is_right, 2},
     {"exchange (a test's kernel)", exchange_is_right, 4},
     {"multiply (a test's kernel)", multiply_is_right, 3},
     {"two_groups (a test's kernel)", two_groups_are_right, 4},

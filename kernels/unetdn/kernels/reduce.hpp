@@ -30,4 +30,31 @@ template <class T> struct sum_partials {
   }
 };
 
+/// *result = offset + first_scale (sum of first[0 .. first_count - 1]) + the same of second.
+///
+/// One block: a thread adds every `threads`-th element in double, in order, and block_sum adds the threads. The other
+/// half of a reduction whose result stays in device memory. Bound: one launch.
+struct add_partials {
+  static constexpr int threads = 256;
+  struct shared {
+    double warps[threads / warp_size];
+  };
+  float const* first;
+  int first_count;
+  double first_scale;
+  float const* second;
+  int second_count;
+  double second_scale;
+  double offset;
+  double* result;
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
+    double r_first = 0, r_second = 0;
+    for (int i = block.thread(); i < first_count; i += threads) r_first += double(first[i]);
+    for (int i = block.thread(); i < second_count; i += threads) r_second += double(second[i]);
+    double const total = block_sum(block, s.warps, first_scale * r_first + second_scale * r_second);
+    if (block.thread() == 0) *result = offset + total;
+  }
+};
+
 }  // namespace unetdn::kernels
