@@ -119,6 +119,17 @@ TEST_CASE("a gap takes a buffer that fits exactly, and none that does not") {
   CHECK(plan.total() == 256);
 }
 
+TEST_CASE("with red zones, no bytes behind a buffer are another's at any time") {
+  memory_plan plan;
+  for (int i = 0; i < 3; ++i) plan.add("stage", memory_kind::activations, 100, 2 * i, 2 * i + 1);
+  plan.place(64, 256);
+  for (int i = 0; i < 3; ++i) CHECK(plan.at(i).offset == static_cast<std::size_t>(i) * (128 + 256));
+  CHECK(plan.total() == 3 * (128 + 256));
+  CHECK(plan.room(plan.at(0)) == 128 + 256);
+  plan.place(64);
+  CHECK(plan.total() == 128);
+}
+
 TEST_CASE("placing again forgets the places before") {
   memory_plan plan;
   plan.add("a", memory_kind::activations, 1000, 0, 0);

@@ -5,7 +5,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include <unetdn/core/sanitizer.hpp>
+#include <unetdn/core/arena.hpp>
 #include <unetdn/devices/emulated.hpp>
 
 namespace {
@@ -42,11 +42,12 @@ int main(int argc, char** argv) {
   } else if (std::strcmp(where, "shared") == 0) {
     unetdn::launch(dev, {1}, read_one{x, &y, 4, true});
   } else if (std::strcmp(where, "arena") == 0) {
-    auto* const arena = static_cast<unsigned char*>(dev.allocate(1024));  // 256 bytes, a red zone, 512 bytes
-    unetdn::poison(arena + 256, 256);
-    unetdn::launch(dev, {1}, read_one{reinterpret_cast<float*>(arena), &y, 256 / 4, false});
-    unetdn::unpoison(arena + 256, 256);
-    unetdn::emulated::release(arena);
+    unetdn::memory_plan plan;  // the two buffers never live together, and yet share no place
+    int const first = plan.add("first", unetdn::memory_kind::activations, count * sizeof(float), 0, 1);
+    plan.add("second", unetdn::memory_kind::activations, 4096, 2, 3);
+    plan.place(unetdn::emulated::alignment, unetdn::emulated::red_zone);
+    unetdn::arena<unetdn::emulated> const memory(dev, plan);
+    unetdn::launch(dev, {1}, read_one{memory.at<float>(plan.at(first)), &y, count, false});
   } else {
     std::fputs("usage: out_of_bounds global|arena|shared|none\n", stderr);
     return 2;

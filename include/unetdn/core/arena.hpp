@@ -12,6 +12,7 @@
 
 #include <unetdn/core/device.hpp>
 #include <unetdn/core/kernel.hpp>
+#include <unetdn/core/sanitizer.hpp>
 
 namespace unetdn {
 
@@ -46,8 +47,11 @@ class memory_plan {
 
   /// Gives every buffer a place at a multiple of `alignment`: the largest first, each at the lowest offset that is free
   /// during its whole life (greedy by size; Pisarchyk and Lee 2020, "Efficient memory management for deep neural net
-  /// inference", section 5.2).
-  void place(std::size_t alignment) {
+  /// inference", section 5.2). With a `red_zone`, none share their place, and that many bytes, a multiple of
+  /// `alignment`, follow each buffer that are nobody's at any time.
+  void place(std::size_t alignment, std::size_t red_zone = 0) {
+    alignment_ = alignment;
+    red_zone_ = red_zone;
     std::vector<int> order(items_.size());
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return at(a).bytes > at(b).bytes; });
@@ -55,14 +59,16 @@ class memory_plan {
     total_ = 0;
     for (int index : order) {
       item& it = items_[static_cast<std::size_t>(index)];
-      it.offset = lowest_free(it, placed, alignment);
-      total_ = std::max(total_, it.offset + round_up(it.bytes, alignment));
+      it.offset = lowest_free(it, placed);
+      total_ = std::max(total_, it.offset + room(it));
       placed.push_back(&it);
     }
   }
 
   item const& at(int index) const { return items_[static_cast<std::size_t>(index)]; }
   std::vector<item> const& items() const { return items_; }
+  /// Bytes from a buffer's offset to where the next one may begin: its own, padding and the red zone.
+  std::size_t room(item const& it) const { return round_up(it.bytes, alignment_) + red_zone_; }
   /// Bytes of the block that holds all buffers.
   std::size_t total() const { return total_; }
   /// Sum of the sizes of one kind's buffers, as if none shared its place.
@@ -73,22 +79,24 @@ class memory_plan {
   }
 
  private:
-  static bool overlap(item const& a, item const& b) { return a.first <= b.last && b.first <= a.last; }
-  static std::size_t lowest_free(item const& it, std::vector<item const*> const& placed, std::size_t alignment) {
+  bool must_be_apart(item const& a, item const& b) const {
+    return red_zone_ > 0 || (a.first <= b.last && b.first <= a.last);
+  }
+  std::size_t lowest_free(item const& it, std::vector<item const*> const& placed) const {
     std::vector<std::pair<std::size_t, std::size_t>> taken;  // [begin, end)
     for (item const* other : placed) {
-      if (overlap(it, *other)) taken.emplace_back(other->offset, other->offset + round_up(other->bytes, alignment));
+      if (must_be_apart(it, *other)) taken.emplace_back(other->offset, other->offset + room(*other));
     }
     std::sort(taken.begin(), taken.end());
     std::size_t offset = 0;
     for (auto [begin, end] : taken) {
-      if (offset + round_up(it.bytes, alignment) <= begin) break;
+      if (offset + room(it) <= begin) break;
       offset = std::max(offset, end);
     }
     return offset;
   }
   std::vector<item> items_;
-  std::size_t total_ = 0;
+  std::size_t total_ = 0, alignment_ = 1, red_zone_ = 0;
 };
 
 /// Prints one line a kind and one for all, in MiB; with `every_item` also one line a buffer.
@@ -113,9 +121,13 @@ inline void print_plan(std::ostream& out, memory_plan const& plan, std::size_t s
 template <class Device> class arena {
  public:
   arena() = default;
-  /// Allocates plan.total() bytes, zeroed. Throws out_of_memory.
+  /// Allocates plan.total() bytes, zeroed. Throws out_of_memory. A device with red zones has them poisoned, so that
+  /// AddressSanitizer finds an access beyond a buffer, though it is not beyond the arena.
   arena(Device& dev, memory_plan const& plan) : memory_{static_cast<std::byte*>(dev.allocate(plan.total()))} {
     dev.fill_zero(memory_, plan.total());
+    if constexpr (Device::red_zone > 0) {
+      for (auto const& it : plan.items()) poison(memory_ + it.offset + it.bytes, plan.room(it) - it.bytes);
+    }
   }
   ~arena() { Device::release(memory_); }
   arena(arena&& other) noexcept : memory_{std::exchange(other.memory_, nullptr)} {}

@@ -27,17 +27,11 @@ inline constexpr std::size_t red_zone_bytes = 256;
 inline constexpr std::size_t red_zone_bytes = 0;
 #endif
 
-/// Makes AddressSanitizer report every access to these bytes until unpoison(). Without AddressSanitizer: nothing.
+/// Makes AddressSanitizer report every access to these bytes until the allocation they are part of is freed. Without
+/// AddressSanitizer: nothing.
 inline void poison([[maybe_unused]] void const* p, [[maybe_unused]] std::size_t bytes) {
 #if defined(UNETDN_ASAN)
   __asan_poison_memory_region(p, bytes);
-#endif
-}
-
-/// Allows access to these bytes again.
-inline void unpoison([[maybe_unused]] void const* p, [[maybe_unused]] std::size_t bytes) {
-#if defined(UNETDN_ASAN)
-  __asan_unpoison_memory_region(p, bytes);
 #endif
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstddef>
+#include <memory>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -11,11 +13,9 @@
 
 namespace unetdn {
 
-/// Owns `size` elements of device memory; moves, does not copy.
+/// Owns `size` elements of device memory, of any trivially copyable type; moves, does not copy.
 template <class T, class Device> class buffer {
-  static_assert(Device::template supports<T>,
-                "this device has no operations for this element type: the cpu takes float and double, cuda and "
-                "emulated take float, bf16 and fp16");
+  static_assert(std::is_trivially_copyable_v<T>);
 
  public:
   buffer() = default;
@@ -41,8 +41,43 @@ template <class T, class Device> class buffer {
   std::size_t size_ = 0;
 };
 
+/// Owns `size` elements of host memory that a device copies from and to while the host goes on (upload_async,
+/// download_async: see core/device.hpp); page-locked where the device is a GPU. Moves, does not copy.
+template <class T, class Device> class host_buffer {
+  static_assert(std::is_trivially_copyable_v<T>);
+
+ public:
+  host_buffer() = default;
+  /// Zeroed. Throws out_of_memory.
+  explicit host_buffer(std::size_t size)
+      : data_{static_cast<T*>(Device::allocate_host(size * sizeof(T)))}, size_{size} {
+    std::uninitialized_value_construct_n(data_, size);
+  }
+  ~host_buffer() { Device::release_host(data_); }
+  host_buffer(host_buffer&& other) noexcept
+      : data_{std::exchange(other.data_, nullptr)}, size_{std::exchange(other.size_, 0)} {}
+  host_buffer& operator=(host_buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+
+  T* data() { return data_; }
+  T const* data() const { return data_; }
+  std::size_t size() const { return size_; }
+  std::size_t bytes() const { return size_ * sizeof(T); }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
 /// Owns a dense x[n,h,w,c] in device memory.
 template <class T, class Device> class tensor {
+  static_assert(Device::template supports<T>,
+                "this device has no operations for this element type: the cpu takes float and double, cuda and "
+                "emulated take float, bf16 and fp16");
+
  public:
   tensor() = default;
   /// Zeroed. Throws out_of_memory, and argument_error where an extent is negative.

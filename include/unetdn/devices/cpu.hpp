@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -22,6 +23,7 @@ class cpu {
  public:
   static constexpr bool is_host = true;
   static constexpr std::size_t alignment = 64;
+  static constexpr std::size_t red_zone = 0;
   template <class T> static constexpr bool supports = std::is_same_v<T, float> || std::is_same_v<T, double>;
   static constexpr char const* name() { return "cpu"; }
 
@@ -66,6 +68,22 @@ class cpu {
   }
   static void fill_zero(void* p, std::size_t bytes) { std::memset(p, 0, bytes); }
   static void synchronize() {}
+
+  /// It cannot know: the system promises more than it has.
+  static std::size_t available_bytes() { return std::numeric_limits<std::size_t>::max(); }
+
+  // Its queue is always empty: what it is asked for is done when the call returns.
+  struct mark {};
+  struct graph {};
+  static void* allocate_host(std::size_t bytes) { return allocate(bytes); }
+  static void release_host(void* p) noexcept { release(p); }
+  static void upload_async(void* to, void const* from, std::size_t bytes) { copy(to, from, bytes); }
+  static void download_async(void* to, void const* from, std::size_t bytes) { copy(to, from, bytes); }
+  static void set(mark&) {}
+  static void wait(mark&) {}
+  template <class F> static void repeat(graph&, F&& work) { work(); }
+  static void begin_range(char const*) {}
+  static void end_range() {}
 
   void* scratch(std::size_t bytes) {
     if (bytes > scratch_bytes_) {

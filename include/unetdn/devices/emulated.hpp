@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <memory>
 #include <new>
 #include <string>
@@ -312,6 +313,7 @@ class emulated {
   // Its memory could be read directly, but then a missing upload or download would go unnoticed until a GPU ran it.
   static constexpr bool is_host = false;
   static constexpr std::size_t alignment = 64;
+  static constexpr std::size_t red_zone = red_zone_bytes;
   template <class T>
   static constexpr bool supports = std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;
   static constexpr char const* name() { return "emulated"; }
@@ -321,28 +323,70 @@ class emulated {
       : order_{order},
         pool_{std::make_unique<thread_pool>(std::max(1, workers))},
         machines_(std::size_t(pool_->threads())) {}
-  emulated(emulated&&) = delete;
+  emulated(emulated&& other) noexcept
+      : order_{other.order_},
+        pool_{std::move(other.pool_)},
+        machines_{std::move(other.machines_)},
+        watch_{std::move(other.watch_)},
+        scratch_{std::exchange(other.scratch_, nullptr)},
+        scratch_bytes_{std::exchange(other.scratch_bytes_, 0)},
+        tf32_{other.tf32_},
+        available_{other.available_},
+        transfers_{std::move(other.transfers_)},
+        position_{other.position_} {}
+  emulated& operator=(emulated&&) = delete;
   ~emulated() { release(scratch_); }
 
   /// Filled with NaN, as nothing promises that fresh memory is zero, between two red zones.
   static void* allocate(std::size_t bytes) {
-    std::size_t const all = red_zone + round_up(bytes, alignment) + red_zone;
+    std::size_t const all = guard + round_up(bytes, alignment) + guard;
     auto* const base = static_cast<unsigned char*>(::operator new(all, std::align_val_t(alignment), std::nothrow));
     if (!base)
       throw out_of_memory(text("cannot allocate ", bytes >> 20, " MiB; use smaller pictures or a smaller batch"));
     std::memset(base, 0xFF, all);
-    poison(base, red_zone);
-    poison(base + red_zone + bytes, all - red_zone - bytes);
-    return base + red_zone;
+    poison(base, guard);
+    poison(base + guard + bytes, all - guard - bytes);
+    return base + guard;
   }
   static void release(void* p) noexcept {
-    if (p) ::operator delete(static_cast<unsigned char*>(p) - red_zone, std::align_val_t(alignment));
+    if (p) ::operator delete(static_cast<unsigned char*>(p) - guard, std::align_val_t(alignment));
   }
-  static void upload(void* to, void const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
-  static void download(void* to, void const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
-  static void copy(void* to, void const* from, std::size_t bytes) { std::memcpy(to, from, bytes); }
+  static void upload(void* to, void const* from, std::size_t bytes) { copy(to, from, bytes); }
+  static void download(void* to, void const* from, std::size_t bytes) { copy(to, from, bytes); }
+  static void copy(void* to, void const* from, std::size_t bytes) {
+    if (bytes) std::memcpy(to, from, bytes);  // empty spans may be null, which memcpy must not be given
+  }
   static void fill_zero(void* p, std::size_t bytes) { std::memset(p, 0, bytes); }
-  static void synchronize() {}
+  void synchronize() { settle(position_); }
+
+  /// What limit_memory says; without it, the largest number.
+  std::size_t available_bytes() const { return available_; }
+  /// Pretends that no more than this could be allocated: for tests of what is refused before any work.
+  void limit_memory(std::size_t bytes) { available_ = bytes; }
+
+  // Work is done at once, so a host that does not wait would go unnoticed. Therefore what download_async brings is NaN
+  // until it has been waited for, and what upload_async took must then be unchanged: kernel_fault otherwise.
+  struct mark {
+    std::uint64_t position = 0;
+  };
+  struct graph {};
+  static void* allocate_host(std::size_t bytes) { return allocate(bytes); }
+  static void release_host(void* p) noexcept { release(p); }
+  void upload_async(void* to, void const* from, std::size_t bytes) {
+    copy(to, from, bytes);
+    auto const* const source = static_cast<unsigned char const*>(from);
+    transfers_.push_back({const_cast<void*>(from), false, {source, source + bytes}, ++position_});
+  }
+  void download_async(void* to, void const* from, std::size_t bytes) {
+    auto const* const source = static_cast<unsigned char const*>(from);
+    transfers_.push_back({to, true, {source, source + bytes}, ++position_});
+    std::memset(to, 0xFF, bytes);
+  }
+  void set(mark& m) const { m.position = position_; }
+  void wait(mark& m) { settle(m.position); }
+  template <class F> static void repeat(graph&, F&& work) { work(); }
+  static void begin_range(char const*) {}
+  static void end_range() {}
 
   void* scratch(std::size_t bytes) {
     if (bytes > scratch_bytes_) {
@@ -384,7 +428,26 @@ class emulated {
   void ignore(sync_site site) { watch_.ignored = std::move(site); }
 
  private:
-  static constexpr std::size_t red_zone = 256;
+  static constexpr std::size_t guard = 256;  // around every allocation
+  struct transfer {
+    void* host;
+    bool to_host;
+    std::vector<unsigned char> bytes;
+    std::uint64_t position;  // in the queue
+  };
+  void settle(std::uint64_t position) {
+    auto const later =
+        std::find_if(transfers_.begin(), transfers_.end(), [&](transfer const& t) { return t.position > position; });
+    std::vector<transfer> const due(std::make_move_iterator(transfers_.begin()), std::make_move_iterator(later));
+    transfers_.erase(transfers_.begin(), later);
+    for (transfer const& t : due) {
+      if (t.to_host) {
+        copy(t.host, t.bytes.data(), t.bytes.size());
+      } else if (!std::equal(t.bytes.begin(), t.bytes.end(), static_cast<unsigned char const*>(t.host))) {
+        throw kernel_fault("upload_async: the host changed its buffer before it waited for the copy");
+      }
+    }
+  }
   template <class K> struct job {
     detail::block_machine* machine;
     K const* k;
@@ -400,6 +463,9 @@ class emulated {
   void* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
   bool tf32_ = false;
+  std::size_t available_ = std::numeric_limits<std::size_t>::max();
+  std::vector<transfer> transfers_;  // on their way, as far as the host can know
+  std::uint64_t position_ = 0;
 };
 static_assert(device<emulated>);
 
