@@ -4,10 +4,13 @@
 #include <string>
 #include <vector>
 
+#include <unetdn/core/tensor.hpp>
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/noise.hpp>
 
 #include "catch.hpp"
+#include "core/random_hash.hpp"
+#include "devices/on_devices.hpp"
 
 using namespace unetdn;
 
@@ -132,4 +135,137 @@ TEST_CASE("noise refuses what does not fit") {
   CHECK_THROWS_AS(add_gaussian_noise(dev, x, x, nan, {}), argument_error);
   view<float> const nothing{memory.data(), 0, 2, 2, 3};
   CHECK_NOTHROW(add_gaussian_noise(dev, nothing, nothing, {}, {}));
+}
+
+// On every device.
+
+namespace {
+
+using test::gpu_rows;
+using test::on_device;
+using test::placements;
+using test::rows;
+using test::window;
+
+std::vector<float> levels(int pictures) {
+  std::vector<float> sigmas;
+  for (int i = 0; i < pictures; ++i) sigmas.push_back(float(i * 37 % 256));
+  return sigmas;
+}
+
+/// What the cpu makes of x in float, rounded to T.
+template <class T>
+std::vector<double> noisy_on_cpu(shape const& s, std::vector<double> const& x, random_key const& key,
+                                 std::uint32_t first) {
+  cpu dev{1};
+  std::vector<float> memory(x.begin(), x.end());
+  view<float> const v{memory.data(), s.n, s.h, s.w, s.c};
+  add_gaussian_noise(dev, v, v, levels(s.n), key, first);
+  std::vector<double> rounded;
+  for (float const y : memory) rounded.push_back(double(float(T(y))));
+  return rounded;
+}
+
+shape const noise_shapes[] = {{1, 1, 1, 1}, {2, 1, 3, 3}, {3, 5, 7, 3}, {2, 4, 8, 4}, {2, 11, 13, 1}, {131, 1, 5, 1}};
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("noise from kernels has the bits of the cpu's", "", gpu_rows) {
+  using T = typename TestType::element;
+  random_key const key{9, 4, random_stream::noise};
+  on_device<TestType>([&](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    for (shape const& s : noise_shapes) {
+      for (auto const& from : placements) {
+        for (auto const& to : {placements[0], placements[2], placements[4]}) {
+          INFO(to_string(s) << ", " << from.name << " to " << to.name);
+          auto const clean = test::some_numbers(s.size(), 1);
+          window<T, device> x{dev, s, from, clean}, y{dev, s, to};
+          add_gaussian_noise<device, T>(dev, x.view(), y.view(), levels(s.n), key, 100);
+          auto const expected = noisy_on_cpu<T>(s, clean, key, 100);
+          CHECK(y.read() == expected);
+          CHECK(x.read() == clean);
+          add_gaussian_noise<device, T>(dev, x.view(), x.view(), levels(s.n), key, 100);
+          CHECK(x.read() == expected);
+        }
+      }
+    }
+    window<T, device> x{dev, {2, 2, 2, 3}, placements[0]}, y{dev, {2, 2, 3, 2}, placements[0]};
+    std::vector<float> const one = {1}, two = {1, 1}, negative = {1, -1};
+    CHECK_THROWS_AS((add_gaussian_noise<device, T>(dev, x.view(), y.view(), two, {})), argument_error);
+    CHECK_THROWS_AS((add_gaussian_noise<device, T>(dev, x.view(), x.view(), one, {})), argument_error);
+    CHECK_THROWS_AS((add_gaussian_noise<device, T>(dev, x.view(), x.view(), negative, {})), argument_error);
+    CHECK_NOTHROW((add_gaussian_noise<device, T>(dev, x.view().images(0, 0), x.view().images(0, 0), {}, {})));
+  });
+}
+
+TEMPLATE_LIST_TEST_CASE("a noisy batch is bytes in [0, 1], the same with noise, and its level", "", rows) {
+  using T = typename TestType::element;
+  using real = accumulator_t<T>;
+  random_key const key{9, 4, random_stream::noise};
+  on_device<TestType>([&](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    for (shape const& s : noise_shapes) {
+      for (auto const& where : placements) {
+        INFO(to_string(s) << ", " << where.name);
+        std::vector<double> stored, clean, clean_in_float;
+        for (std::int64_t i = 0; i < s.size(); ++i) {
+          stored.push_back(double(i * 41 % 256));
+          clean_in_float.push_back(double(float(stored.back()) / 255.f));
+        }
+        shape const of_map{s.n, s.h, s.w, 1};
+        window<std::uint8_t, device> pictures{dev, s, where, stored};
+        window<real, device> target{dev, s, where};
+        window<T, device> noisy{dev, s, where}, map{dev, of_map, where};
+        noisy_batch<T>(dev, pictures.view(), target.view(), noisy.view(), map.view(), levels(s.n), key, 7);
+        CHECK(target.read() == clean_in_float);
+        if constexpr (!std::is_same_v<T, double>) {
+          CHECK(noisy.read() == noisy_on_cpu<T>(s, clean_in_float, key, 7));
+        }
+        std::vector<double> expected_map;
+        for (float const sigma : levels(s.n))
+          expected_map.insert(expected_map.end(), std::size_t(s.h * s.w), double(static_cast<float>(T(sigma / 255))));
+        CHECK(map.read() == expected_map);
+
+        // Each of the three alone.
+        auto const with_noise = noisy.read();
+        window<real, device> target2{dev, s, where};
+        window<T, device> noisy2{dev, s, where}, map2{dev, of_map, where};
+        noisy_batch<T>(dev, pictures.view(), target2.view(), {}, {}, levels(s.n), key, 7);
+        noisy_batch<T>(dev, pictures.view(), {}, noisy2.view(), {}, levels(s.n), key, 7);
+        noisy_batch<T>(dev, pictures.view(), {}, {}, map2.view(), levels(s.n), key, 7);
+        CHECK(target2.read() == clean_in_float);
+        CHECK(noisy2.read() == with_noise);
+        CHECK(map2.read() == expected_map);
+      }
+    }
+    window<std::uint8_t, device> pictures{dev, {2, 2, 2, 3}, placements[0]};
+    window<real, device> target{dev, {2, 2, 2, 3}, placements[0]};
+    window<T, device> noisy{dev, {2, 2, 2, 3}, placements[0]};
+    auto const batch = [&](auto const& p, auto const& t, auto const& y, auto const& map, int sigmas) {
+      noisy_batch<T>(dev, p, t, y, map, levels(sigmas), key);
+    };
+    auto const p = pictures.view();
+    auto const t = target.view();
+    auto const y = noisy.view();
+    CHECK_NOTHROW(batch(p, t, y, y.channels(0, 1), 2));
+    CHECK_THROWS_AS(batch(p, t.crop(0, 0, 1, 2), y, view<T>{}, 2), argument_error);
+    CHECK_THROWS_AS(batch(p, t, y.channels(0, 2), view<T>{}, 2), argument_error);
+    CHECK_THROWS_AS(batch(p, t, y, y, 2), argument_error);
+    CHECK_THROWS_AS(batch(p, t, y, view<T>{}, 1), argument_error);
+  });
+}
+
+TEMPLATE_LIST_TEST_CASE("the deviates of every device hash to what is stored", "", rows) {
+  using T = typename TestType::element;
+  if constexpr (std::is_same_v<T, float>) {
+    on_device<TestType>([](auto& dev) {
+      // Noise of level 1 on zeros.
+      tensor<float, std::remove_reference_t<decltype(dev)>> x{dev, {4, 512, 512, 1}};
+      add_gaussian_noise(dev, x.view(), x.view(), std::vector<float>(4, 255.f), random_hash_key);
+      std::vector<float> deviates(std::size_t(x.size()));
+      x.download(dev, deviates);
+      CHECK(hash_floats(deviates.data(), x.size()) == expected_random_hash);
+    });
+  }
 }

@@ -11,8 +11,11 @@
 #include <vector>
 
 #include <unetdn/core/error.hpp>
+#include <unetdn/core/half.hpp>
 #include <unetdn/core/random.hpp>
 #include <unetdn/core/view.hpp>
+#include <unetdn/kernels/noise.hpp>
+#include <unetdn/ops/elementwise.hpp>
 
 namespace unetdn {
 
@@ -77,63 +80,133 @@ inline float draw_sigma(noise_level const& level, random_key key, std::uint32_t 
 
 namespace detail {
 
-/// x + scale * deviate. The product of two floats is exact in double, so the bits are the same whether or not the
-/// compiler contracts product and sum.
-template <class T> T plus_noise(T x, float scale, float deviate) {
-  return static_cast<T>(static_cast<double>(x) + static_cast<double>(scale) * static_cast<double>(deviate));
-}
-
 /// One row of a picture; `deviates` has room for w * c of them.
 template <class T>
 void add_noise_to_row(view<T const> const& x, view<T> const& y, int picture, int row, float scale, float* deviates) {
   for (int column = 0; column < x.w; ++column) {
     T const* const from = x.pixel(picture, row, column);
     T* const to = y.pixel(picture, row, column);
-    for (int channel = 0; channel < x.c; ++channel) to[channel] = plus_noise(from[channel], scale, *deviates++);
+    for (int channel = 0; channel < x.c; ++channel)
+      to[channel] = kernels::plus_noise(from[channel], scale, *deviates++);
+  }
+}
+
+inline void check_sigmas(std::span<float const> sigmas, int pictures) {
+  check(static_cast<std::int64_t>(sigmas.size()) == pictures, "noise: ", sigmas.size(), " standard deviations for ",
+        pictures, " pictures; give one a picture");
+  for (float sigma : sigmas)
+    check(std::isfinite(sigma) && sigma >= 0, "noise: the standard deviation ", sigma, " must be 0 or more");
+}
+
+/// Whether each picture's elements follow each other and fours of them are aligned. An empty window hinders nothing.
+template <class T> bool dense_quads(view<T> const& v) {
+  if (!v) return true;
+  bool const follow = (v.w == 1 || v.pixel_stride == v.c) && (v.h == 1 || v.row_stride == std::int64_t(v.w) * v.c);
+  return follow && reinterpret_cast<std::uintptr_t>(v.data) % (4 * sizeof(T)) == 0 &&
+         (v.n == 1 || v.image_stride % 4 == 0);
+}
+
+/// Calls launch_one(first, grid, arguments) for as many pictures at a time as fit a kernel's arguments.
+template <class K, class F>
+void launch_noise(shape const& s, std::span<float const> sigmas, random_key const& key, std::uint32_t first_sample,
+                  F&& launch_one) {
+  std::int64_t const elements = std::int64_t(s.h) * s.w * s.c;
+  check(elements < std::int64_t(1) << 31, "noise: pictures of ", to_string(s), " are too large for one launch");
+  for (int first = 0; first < s.n; first += kernels::noise_pictures) {
+    int const count = std::min(kernels::noise_pictures, s.n - first);
+    kernels::noise_arguments arguments{key, first_sample + static_cast<std::uint32_t>(first), {}};
+    for (int i = 0; i < count; ++i) arguments.scales[i] = sigmas[static_cast<std::size_t>(first + i)] / 255;
+    launch_one(first, extent3{static_cast<int>(ceil_div(elements, 4 * K::threads)), count}, arguments);
   }
 }
 
 }  // namespace detail
 
-/// Adds white Gaussian noise, on the cpu device.
+/// Adds white Gaussian noise.
 ///
 ///   y[n,h,w,c] = x[n,h,w,c] + sigmas[n] / 255 * deviate(key, first_sample + n, (h W + w) C + c)
 ///
-/// Nothing is clipped. x and y have one shape and may be the same memory; T is float or double, and the deviates are
-/// those of the stream that the key names. The bits do not depend on the device's threads. Throws argument_error where
-/// shapes differ, sigmas are not one a picture, not finite or negative, or a picture has more than 2^34 elements.
+/// Nothing is clipped. x and y have one shape and may be the same memory, and the deviates are those of the stream that
+/// the key names. In float the bits are the same on every device; 16-bit types round that. A GPU takes sigmas as
+/// arguments of its kernel, without a wait. Throws argument_error where shapes differ, sigmas are not one a picture,
+/// not finite or negative, or a picture has more than 2^34 elements (2^31 on a GPU).
 template <class Device, class T>
 void add_gaussian_noise(Device& dev, view<std::type_identity_t<T> const> x, view<T> y, std::span<float const> sigmas,
                         random_key const& key, std::uint32_t first_sample = 0) {
-  static_assert(Device::is_host, "noise is added on the cpu device; upload the noisy pictures afterwards");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   check(same_shape(x, y), "noise: the clean pictures are ", x.n, " x ", x.h, " x ", x.w, " x ", x.c,
         ", the noisy ones ", y.n, " x ", y.h, " x ", y.w, " x ", y.c);
-  check(static_cast<std::int64_t>(sigmas.size()) == x.n, "noise: ", sigmas.size(), " standard deviations for ", x.n,
-        " pictures; give one a picture");
-  for (float sigma : sigmas)
-    check(std::isfinite(sigma) && sigma >= 0, "noise: the standard deviation ", sigma, " must be 0 or more");
+  detail::check_sigmas(sigmas, x.n);
   std::uint64_t const row_elements = static_cast<std::uint64_t>(std::int64_t(x.w) * x.c);
   check(row_elements * static_cast<std::uint64_t>(x.h) <= random_elements, "noise: a picture of ", x.h, " x ", x.w,
         " x ", x.c, " has more elements than the generator, 2^34");
   if (x.size() == 0) return;
 
-  // A chunk is a band of rows of one picture, large enough to be worth a thread's attention.
-  std::int64_t const chunk_elements = 1 << 14;
-  int const band = static_cast<int>(std::clamp<std::int64_t>(chunk_elements / std::int64_t(row_elements), 1, x.h));
-  int const bands = ceil_div(x.h, band);
-  dev.parallel(x.n * bands, [&](int chunk, int) {
-    int const picture = chunk / bands;
-    int const first_row = chunk % bands * band;
-    int const last_row = std::min(first_row + band, x.h);
-    float const scale = sigmas[static_cast<std::size_t>(picture)] / 255;
-    std::vector<float> deviates(row_elements);
-    for (int row = first_row; row < last_row; ++row) {
-      gaussian_fill(key, first_sample + static_cast<std::uint32_t>(picture),
-                    static_cast<std::uint64_t>(row) * row_elements, static_cast<std::int64_t>(row_elements),
-                    deviates.data());
-      detail::add_noise_to_row(x, y, picture, row, scale, deviates.data());
+  if constexpr (detail::is_cpu<Device>) {
+    // A chunk is a band of rows of one picture, large enough to be worth a thread's attention.
+    std::int64_t const chunk_elements = 1 << 14;
+    int const band = static_cast<int>(std::clamp<std::int64_t>(chunk_elements / std::int64_t(row_elements), 1, x.h));
+    int const bands = ceil_div(x.h, band);
+    dev.parallel(x.n * bands, [&](int chunk, int) {
+      int const picture = chunk / bands;
+      int const first_row = chunk % bands * band;
+      int const last_row = std::min(first_row + band, x.h);
+      float const scale = sigmas[static_cast<std::size_t>(picture)] / 255;
+      std::vector<float> deviates(row_elements);
+      for (int row = first_row; row < last_row; ++row) {
+        gaussian_fill(key, first_sample + static_cast<std::uint32_t>(picture),
+                      static_cast<std::uint64_t>(row) * row_elements, static_cast<std::int64_t>(row_elements),
+                      deviates.data());
+        detail::add_noise_to_row(x, y, picture, row, scale, deviates.data());
+      }
+    });
+  } else {
+    using kernel = kernels::add_noise<T>;
+    bool const dense = detail::dense_quads(x) && detail::dense_quads(y);
+    auto const one = [&](int first, extent3 grid, kernels::noise_arguments const& arguments) {
+      launch(dev, grid, kernel{x.images(first, grid.y), y.images(first, grid.y), arguments, dense});
+    };
+    detail::launch_noise<kernel>(detail::extents(x), sigmas, key, first_sample, one);
+  }
+}
+
+/// What a step of training reads, from stored pictures, in one pass:
+///
+///   target[n,h,w,c] = pictures[n,h,w,c] / 255;  noisy = target + sigmas[n] / 255 * deviate;
+///   noise_map[n,h,w,0] = sigmas[n] / 255
+///
+/// The deviates are add_gaussian_noise's, and the target is in float for a network of 16 bits. Each of the three may be
+/// empty and is then left out. On a GPU it moves 1 + 4 + sizeof(T) bytes an element and waits for nothing. Throws
+/// argument_error as add_gaussian_noise does.
+template <class T, class Device>
+void noisy_batch(Device& dev, view<std::uint8_t const> pictures, view<accumulator_t<T>> target,
+                 std::type_identity_t<view<T>> noisy, std::type_identity_t<view<T>> noise_map,
+                 std::span<float const> sigmas, random_key const& key, std::uint32_t first_sample = 0) {
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
+  shape const s = detail::extents(pictures);
+  if (target) detail::check_extents("noisy_batch", "the target", target, s);
+  if (noisy) detail::check_extents("noisy_batch", "the noisy batch", noisy, s);
+  if (noise_map) detail::check_extents("noisy_batch", "the noise map", noise_map, {s.n, s.h, s.w, 1});
+  detail::check_sigmas(sigmas, s.n);
+  if (s.size() == 0) return;
+  if constexpr (detail::is_cpu<Device>) {
+    view<T> const clean = target ? target : noisy;
+    if (clean) detail::map_elements(dev, pictures, clean, [](std::uint8_t v, T) { return T(kernels::from_byte(v)); });
+    if (noisy) add_gaussian_noise<Device, T>(dev, clean, noisy, sigmas, key, first_sample);
+    for (int n = 0; noise_map && n < s.n; ++n) {
+      T const level = T(sigmas[static_cast<std::size_t>(n)] / 255);
+      view<T> const map = noise_map.images(n, 1);
+      detail::map_elements(dev, map, map, [&](T, T) { return level; });
     }
-  });
+  } else {
+    using kernel = kernels::noisy_batch<T>;
+    bool const dense = detail::dense_quads(pictures) && detail::dense_quads(target) && detail::dense_quads(noisy);
+    auto const one = [&](int first, extent3 grid, kernels::noise_arguments const& arguments) {
+      auto const some = [&](auto v) { return v ? v.images(first, grid.y) : v; };
+      launch(dev, grid, kernel{some(pictures), some(target), some(noisy), some(noise_map), arguments, dense});
+    };
+    detail::launch_noise<kernel>(s, sigmas, key, first_sample, one);
+  }
 }
 
 }  // namespace unetdn

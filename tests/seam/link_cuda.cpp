@@ -7,6 +7,7 @@
 
 #include <unetdn/core/tensor.hpp>
 #include <unetdn/devices/cuda.hpp>
+#include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
@@ -54,7 +55,24 @@ template <class T> bool updates(cuda& dev) {
   return std::abs(weight - 0.5f) < 1e-6f && at.squared_norm == 4 && squared_norm(dev, arrays.gradient, 1) == 4;
 }
 
-template <class T> bool all_right(cuda& dev) { return works<T>(dev) && updates<T>(dev); }
+/// Whether noise of level 0 leaves four stored bytes what they are.
+template <class T> bool loads(cuda& dev) {
+  using namespace unetdn;
+  shape const s{1, 2, 2, 1};
+  tensor<T, cuda> noisy{dev, s};
+  tensor<float, cuda> target{dev, s};
+  auto* const memory = static_cast<std::uint8_t*>(dev.allocate(4));
+  std::uint8_t const bytes[] = {0, 255, 0, 255};
+  dev.upload(memory, bytes, 4);
+  std::vector<float> const sigmas{0};
+  noisy_batch<T>(dev, view<std::uint8_t>{memory, 1, 2, 2, 1}, target.view(), noisy.view(), {}, sigmas, {});
+  add_gaussian_noise<cuda, T>(dev, noisy.view(), noisy.view(), sigmas, {});
+  bool const right = sum(dev, noisy.view()) == 2 && sum(dev, target.view()) == 2;
+  cuda::release(memory);
+  return right;
+}
+
+template <class T> bool all_right(cuda& dev) { return works<T>(dev) && updates<T>(dev) && loads<T>(dev); }
 
 }  // namespace
 

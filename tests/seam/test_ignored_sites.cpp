@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include <unetdn/core/tensor.hpp>
+#include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
@@ -46,6 +47,14 @@ bool squared_norm_is_right(emulated& dev) {
   double expected = 0;
   for (double const v : values) expected += v * v;
   return std::abs(squared_norm(dev, on_device.data(), 2500) - expected) < 1e-3;
+}
+
+bool noise_is_right(emulated& dev) {
+  window<std::uint8_t, emulated> bytes{dev, {1, 1, 2, 3}, placements[0], {0, 255, 0, 255, 0, 255}};
+  window<float, emulated> clean{dev, {1, 1, 2, 3}, placements[0]}, same{dev, {1, 1, 2, 3}, placements[0]};
+  noisy_batch<float>(dev, bytes.view(), clean.view(), {}, {}, std::vector<float>{0}, {});
+  add_gaussian_noise(dev, clean.view(), same.view(), std::vector<float>{0}, {});
+  return clean.read() == std::vector<double>{0, 1, 0, 1, 0, 1} && same.read() == clean.read();
 }
 
 bool exchange_is_right(emulated& dev) {
@@ -123,6 +132,7 @@ operation const operations[] = {
     {"sum", sum_is_right, 1},
     {"relu", relu_is_right, 0},
     {"squared_norm", squared_norm_is_right, 2},
+    {"noise", noise_is_right, 0},
     {"exchange (a test's kernel)", exchange_is_right, 4},
     {"multiply (a test's kernel)", multiply_is_right, 3},
     {"two_groups (a test's kernel)", two_groups_are_right, 4},

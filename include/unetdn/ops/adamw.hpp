@@ -13,9 +13,9 @@
 #include <unetdn/core/kernel.hpp>
 #include <unetdn/core/update_state.hpp>
 #include <unetdn/cpu/bodies.hpp>
-#include <unetdn/devices/cpu.hpp>
 #include <unetdn/kernels/adamw.hpp>
 #include <unetdn/kernels/reduce.hpp>
+#include <unetdn/ops/checks.hpp>
 #include <unetdn/ops/cost.hpp>
 
 namespace unetdn {
@@ -79,7 +79,7 @@ inline op_cost adamw_cost(std::int64_t size, bool average, std::size_t element_b
 template <class T, class Device>
 void adamw_step(Device& dev, adamw_options const& options, adamw_arrays<T> a, std::int64_t step, double rate,
                 double gradient_scale, double average_decay) {
-  static_assert(std::is_same_v<Device, cpu>, "on a GPU a step's scalars are in device memory: pass an update_state");
+  static_assert(detail::is_cpu<Device>, "on a GPU a step's scalars are in device memory: pass an update_state");
   check(step >= 1, "adamw_step: steps count from 1, not from ", step);
   double const n = static_cast<double>(step);
   T const beta1 = T(options.beta1), beta2 = T(options.beta2);
@@ -178,7 +178,7 @@ template <class Device> void squared_norm(Device& dev, float const* x, std::int6
 /// Sum of squares of n elements, on the host. The cpu takes it in double in fixed chunks, so equal bits for any number
 /// of threads; a GPU as above, and this waits for it.
 template <class T, class Device> double squared_norm(Device& dev, T const* x, std::int64_t n) {
-  if constexpr (std::is_same_v<Device, cpu>) {
+  if constexpr (detail::is_cpu<Device>) {
     auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().squared_norm;
     constexpr std::int64_t block = 1 << 14;
     std::vector<double> partial(static_cast<std::size_t>(ceil_div(n, block)));
