@@ -153,6 +153,9 @@ void add_elementwise(cpu& dev, layer const& l) {
   };
   bound_by_memory("copy", copy_cost(xs), [=, &dev] { copy<float>(dev, o->x.view(), o->y.view()); });
   bound_by_memory("add", add_cost(xs), [=, &dev] { unetdn::add<float>(dev, o->x.view(), o->y.view()); });
+  bound_by_memory("fill", fill_cost(xs), [=, &dev] { fill(dev, o->y.view(), 0.5f); });
+  bound_by_memory("copy_reflected", copy_cost(xs),
+                  [=, &dev] { copy_reflected<float>(dev, o->x.view(), o->y.view(), 1, 1); });
   bound_by_memory("relu/forward", relu_cost(xs, false),
                   [=, &dev] { relu_forward<float>(dev, o->x.view(), o->y.view()); });
   bound_by_memory("relu/backward", relu_cost(xs, true),

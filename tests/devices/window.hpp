@@ -37,6 +37,13 @@ inline std::vector<double> some_numbers(std::int64_t count, std::uint32_t seed) 
   return v;
 }
 
+/// The largest relative error of rounding to T: half a unit in the last place.
+template <class T> constexpr double unit_roundoff() {
+  if (std::is_same_v<T, bf16>) return 0x1p-8;
+  if (std::is_same_v<T, fp16>) return 0x1p-11;
+  return std::is_same_v<T, float> ? 0x1p-24 : 0x1p-53;
+}
+
 /// A window x[n,h,w,c] in device memory, in the midst of a buffer whose other elements must not change.
 template <class T, class Device> class window {
  public:

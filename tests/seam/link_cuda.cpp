@@ -9,15 +9,36 @@
 #include <unetdn/devices/cuda.hpp>
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
+#include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
+#include <unetdn/ops/sigmoid.hpp>
 
 namespace {
 
 using unetdn::cuda;
 
+/// Sum of the elements after a chain of element-wise operations: 9 sigmoid(0 + 0)(1 - sigmoid(0 + 0)) = 2.25.
+template <class T> double elementwise_sum(cuda& dev) {
+  unetdn::shape const s{1, 3, 3, 1};
+  unetdn::tensor<T, cuda> x{dev, s}, y{dev, s};
+  unetdn::tensor<float, cuda> wide{dev, s};
+  unetdn::fill(dev, y.view(), 1);
+  unetdn::convert<float>(dev, y.view(), wide.view());
+  unetdn::convert<T>(dev, wide.view(), x.view());
+  unetdn::fill(dev, x.view(), 0);
+  unetdn::copy<T>(dev, x.view(), y.view());
+  unetdn::add<T>(dev, x.view(), y.view());
+  unetdn::copy_reflected<T>(dev, y.view(), x.view(), 1, 1);
+  unetdn::sigmoid_forward<T>(dev, x.view(), x.view());
+  unetdn::fill(dev, y.view(), 1);
+  unetdn::sigmoid_backward<T>(dev, x.view(), y.view(), y.view());
+  return unetdn::sum(dev, y.view());
+}
+
 /// Whether sum(relu(x)) and the gradient of that are right for x = -4 ... 4.
 template <class T> bool works(cuda& dev) {
+  if (elementwise_sum<T>(dev) != 2.25) return false;
   unetdn::shape const s{1, 3, 3, 1};
   std::vector<T> host;
   for (int i = -4; i <= 4; ++i) host.push_back(T(float(i)));

@@ -7,8 +7,10 @@
 #include <unetdn/core/tensor.hpp>
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
+#include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
+#include <unetdn/ops/sigmoid.hpp>
 
 #include "catch.hpp"
 #include "devices/kernels.hpp"
@@ -55,6 +57,20 @@ bool noise_is_right(emulated& dev) {
   noisy_batch<float>(dev, bytes.view(), clean.view(), {}, {}, std::vector<float>{0}, {});
   add_gaussian_noise(dev, clean.view(), same.view(), std::vector<float>{0}, {});
   return clean.read() == std::vector<double>{0, 1, 0, 1, 0, 1} && same.read() == clean.read();
+}
+
+bool elementwise_is_right(emulated& dev) {
+  shape const s{1, 3, 4, 5};
+  window<fp16, emulated> x{dev, s, placements[0], some_numbers(s.size(), 1)}, y{dev, s, placements[1]};
+  window<float, emulated> wide{dev, s, placements[0]};
+  fill(dev, y.view(), 2);
+  convert<float>(dev, y.view(), wide.view());
+  convert<fp16>(dev, wide.view(), y.view());
+  copy_reflected(dev, y.view(), x.view(), 1, 1);
+  add(dev, x.view(), y.view());
+  sigmoid_forward(dev, y.view(), x.view());
+  sigmoid_backward(dev, x.view(), y.view(), y.view());
+  return y.read() == std::vector<double>(static_cast<std::size_t>(s.size()), y.read()[0]);
 }
 
 bool exchange_is_right(emulated& dev) {
@@ -133,6 +149,7 @@ operation const operations[] = {
     {"relu", relu_is_right, 0},
     {"squared_norm", squared_norm_is_right, 2},
     {"noise", noise_is_right, 0},
+    {"element-wise operations", elementwise_is_right, 0},
     {"exchange (a test's kernel)", exchange_is_right, 4},
     {"multiply (a test's kernel)", multiply_is_right, 3},
     {"two_groups (a test's kernel)", two_groups_are_right, 4},

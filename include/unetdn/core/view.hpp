@@ -72,4 +72,13 @@ template <class T, class U> UNETDN_HD bool same_shape(view<T> const& a, view<U> 
   return a.n == b.n && a.h == b.h && a.w == b.w && a.c == b.c;
 }
 
+/// Index in [0, n) of a position that may lie outside, reflected at the borders without repeating them
+/// (... 2 1 | 0 1 2 ... n-1 | n-2 ...), as often as needed. n = 1 gives 0.
+UNETDN_HD inline int reflect(int position, int n) {
+  if (n == 1) return 0;
+  int const period = 2 * (n - 1);
+  int const p = ((position % period) + period) % period;
+  return p < n ? p : period - p;
+}
+
 }  // namespace unetdn

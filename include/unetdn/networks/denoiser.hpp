@@ -153,10 +153,7 @@ template <class T = float, class Device = cpu> class denoiser {
       session_.emplace(device_, network_->config(), 1, s.h, s.w, session_mode::inference);
     }
     copy<float>(device_, tile, session_->input());
-    if (sigma_255) {
-      view<float> const map = session_->noise_map();
-      detail::map_elements(device_, view<float const>(map), map, [&](float, float) { return *sigma_255 / 255; });
-    }
+    if (sigma_255) fill(device_, session_->noise_map(), *sigma_255 / 255);
     session_->forward(*network_);
     copy<float>(device_, session_->output().crop(top, left, rows, columns), to);
   }

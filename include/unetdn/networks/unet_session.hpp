@@ -254,11 +254,8 @@ template <class T, class Device> class unet_session {
 
   /// No gradient comes from what is cropped away.
   void clear_padding(view<T> dy) {
-    auto const clear = [&](view<T> x) {
-      detail::map_elements(*device_, view<T const>(x), x, [](T, T) { return T(0); });
-    };
-    if (dy.w > w_) clear(dy.crop(0, w_, h_, dy.w - w_));
-    if (dy.h > h_) clear(dy.crop(h_, 0, dy.h - h_, dy.w));
+    if (dy.w > w_) fill(*device_, dy.crop(0, w_, h_, dy.w - w_), 0);
+    if (dy.h > h_) fill(*device_, dy.crop(h_, 0, dy.h - h_, dy.w), 0);
   }
 
   Device* device_;

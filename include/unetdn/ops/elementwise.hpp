@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <algorithm>
+#include <cstdint>
 #include <type_traits>
 
+#include <unetdn/core/collapse.hpp>
+#include <unetdn/core/half.hpp>
 #include <unetdn/devices/cpu.hpp>
+#include <unetdn/kernels/elementwise.hpp>
 #include <unetdn/ops/checks.hpp>
 #include <unetdn/ops/cost.hpp>
 
@@ -35,6 +39,18 @@ template <class X, class Y, class F> void map_elements(cpu& dev, view<X> x, view
   });
 }
 
+/// The launch of an element-wise kernel over a window: one piece of `size` elements a thread.
+template <class K, class T>
+extent3 elementwise_grid(char const* op, view<T> const& v, int size = kernels::piece_size<T>) {
+  std::int64_t const count = kernels::pieces(v, size);
+  check(count < (std::int64_t(1) << 31), op, ": a window of ", to_string(extents(v)),
+        " is too large for one launch; use smaller pictures or a smaller batch");
+  return {static_cast<int>(ceil_div(count, K::threads))};
+}
+
+/// Whether 16-byte accesses to all the windows are aligned.
+template <class... T> bool all_aligned(view<T> const&... v) { return (... && aligned_pixels(v)); }
+
 }  // namespace detail
 
 /// x read, y written.
@@ -45,45 +61,85 @@ inline op_cost copy_cost(unetdn::shape x, std::size_t element_bytes = sizeof(flo
 inline op_cost add_cost(unetdn::shape x, std::size_t element_bytes = sizeof(float)) {
   return {double(x.size()), 3.0 * double(x.size()) * double(element_bytes)};
 }
+/// y written.
+inline op_cost fill_cost(unetdn::shape y, std::size_t element_bytes = sizeof(float)) {
+  return {0, double(y.size()) * double(element_bytes)};
+}
+
+/// y = x, element by element, rounded to nearest where To is narrower: x[N,H,W,C], y[N,H,W,C]. On the cpu between float
+/// and double, elsewhere between float and one of the 16-bit types. Moves sizeof(From) + sizeof(To) bytes an element.
+/// Throws argument_error where the shapes differ.
+template <class To, class From, class Device>
+void convert(Device& dev, view<From> x, view<std::type_identity_t<To>> y) {
+  using from = std::remove_const_t<From>;
+  static_assert(Device::template supports<from> && Device::template supports<To>,
+                "the cpu takes float and double; cuda and emulated float, bf16, fp16");
+  detail::check_same_shape("convert", x, y);
+  if (y.size() == 0) return;
+  if constexpr (std::is_same_v<Device, cpu>) {
+    detail::map_elements(dev, x, y, [](From v, To) { return static_cast<To>(v); });
+  } else {
+    using kernel = kernels::convert<from, To>;
+    static_assert(std::is_same_v<from, To> || std::is_same_v<from, float> || std::is_same_v<To, float>,
+                  "convert between bf16 and fp16 by way of float");
+    detail::collapse(x, y);
+    launch(dev, detail::elementwise_grid<kernel>("convert", y, kernel::size), kernel{x, y, detail::all_aligned(x, y)});
+  }
+}
 
 /// y = x, element by element: x[N,H,W,C], y[N,H,W,C]. Moves 2 sizeof(T) bytes an element.
 /// Throws argument_error where the shapes differ.
 template <class T, class Device> void copy(Device& dev, view<std::type_identity_t<T> const> x, view<T> y) {
-  static_assert(std::is_same_v<Device, cpu>, "copy runs on the cpu device only");
   detail::check_same_shape("copy", x, y);
-  detail::map_elements(dev, x, y, [](T from, T) { return from; });
+  convert<T>(dev, x, y);
 }
 
 /// y += x, element by element: x[N,H,W,C], y[N,H,W,C]. Moves 3 sizeof(T) bytes an element.
 /// Throws argument_error where the shapes differ.
 template <class T, class Device> void add(Device& dev, view<std::type_identity_t<T> const> x, view<T> y) {
-  static_assert(std::is_same_v<Device, cpu>, "add runs on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_same_shape("add", x, y);
-  detail::map_elements(dev, x, y, [](T from, T to) { return to + from; });
+  if (y.size() == 0) return;
+  if constexpr (std::is_same_v<Device, cpu>) {
+    detail::map_elements(dev, x, y, [](T from, T to) { return to + from; });
+  } else {
+    detail::collapse(x, y);
+    launch(dev, detail::elementwise_grid<kernels::add<T>>("add", y), kernels::add<T>{x, y, detail::all_aligned(x, y)});
+  }
 }
 
-/// Index in [0, n) of a position that may lie outside, reflected at the borders without repeating them
-/// (... 2 1 | 0 1 2 ... n-1 | n-2 ...), as often as needed. n = 1 gives 0.
-inline int reflect(int position, int n) {
-  if (n == 1) return 0;
-  int const period = 2 * (n - 1);
-  int const p = ((position % period) + period) % period;
-  return p < n ? p : period - p;
+/// y = value, in each element of y[N,H,W,C]. Moves sizeof(T) bytes an element.
+template <class T, class Device> void fill(Device& dev, view<T> y, accumulator_t<T> value) {
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
+  if (y.size() == 0) return;
+  if constexpr (std::is_same_v<Device, cpu>) {
+    detail::map_elements(dev, view<T const>(y), y, [value](T, T) { return value; });
+  } else {
+    detail::collapse(y);
+    launch(dev, detail::elementwise_grid<kernels::fill<T>>("fill", y),
+           kernels::fill<T>{y, value, detail::all_aligned(y)});
+  }
 }
 
 /// y[n][i][j] = x[n][reflect(i - top)][reflect(j - left)]: x in the middle of a larger y, mirrored beyond its borders.
 /// x[N,H,W,C] with H, W >= 1; y[N,P,Q,C]. Throws argument_error where pictures or channels differ.
 template <class T, class Device>
 void copy_reflected(Device& dev, view<std::type_identity_t<T> const> x, view<T> y, int top, int left) {
-  static_assert(std::is_same_v<Device, cpu>, "copy_reflected runs on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   check(x.n == y.n && x.c == y.c && x.h > 0 && x.w > 0, "copy_reflected: a window of ", to_string(detail::extents(x)),
         " cannot fill one of ", to_string(detail::extents(y)));
-  detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
-    for (int column = 0; column < y.w; ++column) {
-      T const* const from = x.pixel(image, reflect(row - top, x.h), reflect(column - left, x.w));
-      std::copy_n(from, y.c, y.pixel(image, row, column));
-    }
-  });
+  if (y.size() == 0) return;
+  if constexpr (std::is_same_v<Device, cpu>) {
+    detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
+      for (int column = 0; column < y.w; ++column) {
+        T const* const from = x.pixel(image, reflect(row - top, x.h), reflect(column - left, x.w));
+        std::copy_n(from, y.c, y.pixel(image, row, column));
+      }
+    });
+  } else {
+    launch(dev, detail::elementwise_grid<kernels::copy_reflected<T>>("copy_reflected", y),
+           kernels::copy_reflected<T>{x, y, top, left, detail::all_aligned(x, y)});
+  }
 }
 
 }  // namespace unetdn

@@ -6,7 +6,7 @@
 
 #include <unetdn/core/collapse.hpp>
 #include <unetdn/kernels/reduce.hpp>
-#include <unetdn/ops/relu.hpp>
+#include <unetdn/ops/elementwise.hpp>
 
 namespace unetdn {
 

@@ -8,18 +8,6 @@
 
 namespace unetdn {
 
-namespace detail {
-
-/// The launch of an element-wise kernel over a window: one piece of 16 bytes a thread.
-template <class K, class T> extent3 elementwise_grid(char const* op, view<T> const& v) {
-  std::int64_t const count = kernels::pieces(v);
-  check(count < (std::int64_t(1) << 31), op, ": a window of ", to_string(extents(v)),
-        " is too large for one launch; use smaller pictures or a smaller batch");
-  return {static_cast<int>(ceil_div(count, K::threads))};
-}
-
-}  // namespace detail
-
 /// Either direction; backward reads one operand more.
 inline op_cost relu_cost(unetdn::shape x, bool backward, std::size_t element_bytes = sizeof(float)) {
   return {double(x.size()), (backward ? 3.0 : 2.0) * double(x.size()) * double(element_bytes)};
@@ -35,7 +23,7 @@ template <class T, class Device> void relu_forward(Device& dev, view<std::type_i
     detail::map_elements(dev, x, y, [](T v, T) { return v < 0 ? T(0) : v; });
   } else {
     detail::collapse(x, y);
-    kernels::relu_forward<T> const kernel{x, y, detail::aligned_pixels(x) && detail::aligned_pixels(y)};
+    kernels::relu_forward<T> const kernel{x, y, detail::all_aligned(x, y)};
     launch(dev, detail::elementwise_grid<kernels::relu_forward<T>>("relu_forward", y), kernel);
   }
 }
@@ -60,8 +48,7 @@ void relu_backward(Device& dev, view<std::type_identity_t<T> const> y, view<std:
     });
   } else {
     detail::collapse(y, dy, dx);
-    bool const aligned = detail::aligned_pixels(y) && detail::aligned_pixels(dy) && detail::aligned_pixels(dx);
-    kernels::relu_backward<T> const kernel{y, dy, dx, aligned};
+    kernels::relu_backward<T> const kernel{y, dy, dx, detail::all_aligned(y, dy, dx)};
     launch(dev, detail::elementwise_grid<kernels::relu_backward<T>>("relu_backward", dx), kernel);
   }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cmath>
+#include <type_traits>
 
+#include <unetdn/kernels/sigmoid.hpp>
 #include <unetdn/ops/elementwise.hpp>
 
 namespace unetdn {
@@ -14,9 +16,16 @@ inline op_cost sigmoid_cost(unetdn::shape x, bool backward, std::size_t element_
 /// y = 1 / (1 + exp(-x)), element by element: x[N,H,W,C], y[N,H,W,C]; y may be x.
 /// Throws argument_error where the shapes differ.
 template <class T, class Device> void sigmoid_forward(Device& dev, view<std::type_identity_t<T> const> x, view<T> y) {
-  static_assert(std::is_same_v<Device, cpu>, "sigmoid_forward runs on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_same_shape("sigmoid_forward", x, y);
-  detail::map_elements(dev, x, y, [](T v, T) { return T(1) / (T(1) + std::exp(-v)); });
+  if (y.size() == 0) return;
+  if constexpr (std::is_same_v<Device, cpu>) {
+    detail::map_elements(dev, x, y, [](T v, T) { return T(1) / (T(1) + std::exp(-v)); });
+  } else {
+    detail::collapse(x, y);
+    launch(dev, detail::elementwise_grid<kernels::sigmoid_forward<T>>("sigmoid_forward", y),
+           kernels::sigmoid_forward<T>{x, y, detail::all_aligned(x, y)});
+  }
 }
 
 /// dx = dy y (1 - y), from the output y of sigmoid_forward: y, dy, dx [N,H,W,C]; dx may be dy.
@@ -24,17 +33,24 @@ template <class T, class Device> void sigmoid_forward(Device& dev, view<std::typ
 template <class T, class Device>
 void sigmoid_backward(Device& dev, view<std::type_identity_t<T> const> y, view<std::type_identity_t<T> const> dy,
                       view<T> dx) {
-  static_assert(std::is_same_v<Device, cpu>, "sigmoid_backward runs on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_same_shape("sigmoid_backward", y, dy);
   detail::check_same_shape("sigmoid_backward", y, dx);
-  detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
-    for (int column = 0; column < y.w; ++column) {
-      T const* const s = y.pixel(image, row, column);
-      T const* const up = dy.pixel(image, row, column);
-      T* const down = dx.pixel(image, row, column);
-      for (int channel = 0; channel < y.c; ++channel) down[channel] = up[channel] * s[channel] * (T(1) - s[channel]);
-    }
-  });
+  if (dx.size() == 0) return;
+  if constexpr (std::is_same_v<Device, cpu>) {
+    detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
+      for (int column = 0; column < y.w; ++column) {
+        T const* const s = y.pixel(image, row, column);
+        T const* const up = dy.pixel(image, row, column);
+        T* const down = dx.pixel(image, row, column);
+        for (int channel = 0; channel < y.c; ++channel) down[channel] = up[channel] * s[channel] * (T(1) - s[channel]);
+      }
+    });
+  } else {
+    detail::collapse(y, dy, dx);
+    launch(dev, detail::elementwise_grid<kernels::sigmoid_backward<T>>("sigmoid_backward", dx),
+           kernels::sigmoid_backward<T>{y, dy, dx, detail::all_aligned(y, dy, dx)});
+  }
 }
 
 }  // namespace unetdn

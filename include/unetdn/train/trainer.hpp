@@ -231,9 +231,7 @@ template <class T, class Device> class trainer {
     add_gaussian_noise<Device, T>(*device_, target_.view(), session_.input(), sigmas, key);
     if (!network_->config().noise_map) return;
     for (int i = 0; i < options_.batch; ++i) {
-      view<T> const map = session_.noise_map().images(i, 1);
-      T const level = sigmas[static_cast<std::size_t>(i)] / 255;
-      detail::map_elements(*device_, view<T const>(map), map, [&](T, T) { return level; });
+      fill(*device_, session_.noise_map().images(i, 1), sigmas[static_cast<std::size_t>(i)] / 255);
     }
   }
 

@@ -1,63 +1,101 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <cstdint>
+#include <type_traits>
 
-#include <unetdn/core/kernel.hpp>
-#include <unetdn/core/view.hpp>
-
-// What element-wise kernels share: windows are walked in pieces of up to 16 bytes of one pixel's channels.
+#include <unetdn/core/half.hpp>
+#include <unetdn/kernels/pieces.hpp>
 
 namespace unetdn::kernels {
 
-/// Elements of T in 16 bytes.
-template <class T> inline constexpr int piece_size = 16 / int(sizeof(T));
+/// y = x, rounded where To is narrower: x[N,H,W,C], y[N,H,W,C]. Equal types keep their bits.
+///
+/// A thread owns one piece: 16 bytes of the narrower type. Traffic: x read once, y written once. Bound: memory
+/// bandwidth.
+template <class From, class To> struct convert {
+  static constexpr int threads = 256;
+  static constexpr int size = piece_size<std::conditional_t<(sizeof(From) < sizeof(To)), From, To>>;
+  struct shared {};
+  view<From const> x;
+  view<To> y;
+  bool aligned;  // of both windows
 
-/// Consecutive channels of one pixel, in registers.
-template <class T> struct alignas(16) piece { T r[piece_size<T>]; };
-
-/// Number of pieces of a window; the last one of a pixel may be a part.
-template <class T> std::int64_t pieces(view<T> const& v) { return v.pixels() * ceil_div(v.c, piece_size<T>); }
-
-/// Calls f(image, row, column, channel, count) for every piece of a window that this thread owns: piece i belongs to
-/// thread i modulo the number of threads of the launch. There may be 2^31 pieces at most.
-template <class T, class Block, class F>
-UNETDN_DEVICE void for_each_piece(Block& block, int threads, view<T> const& v, F f) {
-  unsigned const in_pixel = unsigned(ceil_div(v.c, piece_size<T>));
-  unsigned const total = unsigned(v.n) * unsigned(v.h) * unsigned(v.w) * in_pixel;
-  unsigned const step = unsigned(block.blocks().x) * unsigned(threads);
-  for (unsigned i = unsigned(block.index().x) * unsigned(threads) + unsigned(block.thread()); i < total; i += step) {
-    unsigned const pixel = i / in_pixel;
-    unsigned const row = pixel / unsigned(v.w);
-    unsigned const image = row / unsigned(v.h);
-    int const channel = int(i - pixel * in_pixel) * piece_size<T>;
-    int const left = v.c - channel;
-    f(int(image), int(row - image * unsigned(v.h)), int(pixel - row * unsigned(v.w)), channel,
-      left < piece_size<T> ? left : piece_size<T>);
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    for_each_piece<To, size>(block, threads, y, [&](int image, int row, int column, int channel, int count) {
+      auto const r_x = load_piece<From, size>(x.pixel(image, row, column) + channel, count, aligned);
+      piece<To, size> r_y;
+      UNETDN_UNROLL
+      for (int i = 0; i < size; ++i) {
+        if constexpr (std::is_same_v<From, To>) {
+          r_y.r[i] = r_x.r[i];
+        } else {
+          r_y.r[i] = To(float(r_x.r[i]));
+        }
+      }
+      store_piece(y.pixel(image, row, column) + channel, r_y, count, aligned);
+    });
   }
-}
+};
 
-/// `count` elements from `from` on, then zeros. Where the window is `aligned`, whole pieces are one 16-byte load.
-template <class T> UNETDN_DEVICE piece<T> load_piece(T const* from, int count, bool aligned) {
-  piece<T> p;
-  if (aligned && count == piece_size<T>) {
-    copy_aligned<16>(p.r, from);
-  } else {
+/// y += x: x[N,H,W,C], y[N,H,W,C], perhaps the same memory.
+///
+/// A thread owns one piece of 16 bytes. Traffic: x and y read once, y written once. Bound: memory bandwidth.
+template <class T> struct add {
+  static constexpr int threads = 256;
+  struct shared {};
+  view<T const> x;
+  view<T> y;
+  bool aligned;  // of both windows
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    for_each_piece(block, threads, y, [&](int image, int row, int column, int channel, int count) {
+      T* const to = y.pixel(image, row, column) + channel;
+      piece<T> const r_x = load_piece(x.pixel(image, row, column) + channel, count, aligned);
+      piece<T> r_y = load_piece<T>(to, count, aligned);
+      UNETDN_UNROLL
+      for (int i = 0; i < piece_size<T>; ++i) r_y.r[i] = T(float(r_y.r[i]) + float(r_x.r[i]));
+      store_piece(to, r_y, count, aligned);
+    });
+  }
+};
+
+/// y = value: y[N,H,W,C].
+///
+/// A thread owns one piece of 16 bytes. Traffic: y written once. Bound: memory bandwidth.
+template <class T> struct fill {
+  static constexpr int threads = 256;
+  struct shared {};
+  view<T> y;
+  float value;
+  bool aligned;
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    piece<T> r_y;
     UNETDN_UNROLL
-    for (int i = 0; i < piece_size<T>; ++i) p.r[i] = i < count ? from[i] : T(0.0f);
+    for (int i = 0; i < piece_size<T>; ++i) r_y.r[i] = T(value);
+    for_each_piece(block, threads, y, [&](int image, int row, int column, int channel, int count) {
+      store_piece(y.pixel(image, row, column) + channel, r_y, count, aligned);
+    });
   }
-  return p;
-}
+};
 
-/// The first `count` elements of a piece to `to`. Where the window is `aligned`, whole pieces are one 16-byte store.
-template <class T> UNETDN_DEVICE void store_piece(T* to, piece<T> const& p, int count, bool aligned) {
-  if (aligned && count == piece_size<T>) {
-    copy_aligned<16>(to, p.r);
-  } else {
-    UNETDN_UNROLL
-    for (int i = 0; i < piece_size<T>; ++i) {
-      if (i < count) to[i] = p.r[i];
-    }
+/// y[n][i][j] = x[n][reflect(i - top)][reflect(j - left)]: x[N,H,W,C], y[N,P,Q,C].
+///
+/// A thread owns one piece of 16 bytes. Traffic: y written once, x read as often as it is repeated. Bound: memory
+/// bandwidth.
+template <class T> struct copy_reflected {
+  static constexpr int threads = 256;
+  struct shared {};
+  view<T const> x;
+  view<T> y;
+  int top, left;
+  bool aligned;  // of both windows
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    for_each_piece(block, threads, y, [&](int image, int row, int column, int channel, int count) {
+      T const* const from = x.pixel(image, reflect(row - top, x.h), reflect(column - left, x.w)) + channel;
+      store_piece(y.pixel(image, row, column) + channel, load_piece(from, count, aligned), count, aligned);
+    });
   }
-}
+};
 
 }  // namespace unetdn::kernels

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <unetdn/kernels/elementwise.hpp>
+#include <unetdn/kernels/pieces.hpp>
 
 namespace unetdn::kernels {
 

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cmath>
+
+#include <unetdn/core/half.hpp>
+#include <unetdn/kernels/pieces.hpp>
+
+namespace unetdn::kernels {
+
+/// y = 1 / (1 + exp(-x)): x[N,H,W,C], y[N,H,W,C], perhaps the same memory.
+///
+/// A thread owns one piece of 16 bytes. Traffic: x read once, y written once. Bound: memory bandwidth.
+template <class T> struct sigmoid_forward {
+  static constexpr int threads = 256;
+  struct shared {};
+  view<T const> x;
+  view<T> y;
+  bool aligned;  // of both windows
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    for_each_piece(block, threads, y, [&](int image, int row, int column, int channel, int count) {
+      piece<T> r_y = load_piece(x.pixel(image, row, column) + channel, count, aligned);
+      UNETDN_UNROLL
+      for (int i = 0; i < piece_size<T>; ++i) r_y.r[i] = T(1 / (1 + std::exp(-float(r_y.r[i]))));
+      store_piece(y.pixel(image, row, column) + channel, r_y, count, aligned);
+    });
+  }
+};
+
+/// dx = dy y (1 - y): y, dy, dx [N,H,W,C]; dx may be dy's memory.
+///
+/// A thread owns one piece of 16 bytes. Traffic: y and dy read once, dx written once. Bound: memory bandwidth.
+template <class T> struct sigmoid_backward {
+  static constexpr int threads = 256;
+  struct shared {};
+  view<T const> y, dy;
+  view<T> dx;
+  bool aligned;  // of all three windows
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    for_each_piece(block, threads, dx, [&](int image, int row, int column, int channel, int count) {
+      piece<T> const r_y = load_piece(y.pixel(image, row, column) + channel, count, aligned);
+      piece<T> r_dx = load_piece(dy.pixel(image, row, column) + channel, count, aligned);
+      UNETDN_UNROLL
+      for (int i = 0; i < piece_size<T>; ++i) {
+        float const s = float(r_y.r[i]);
+        r_dx.r[i] = T(float(r_dx.r[i]) * s * (1 - s));
+      }
+      store_piece(dx.pixel(image, row, column) + channel, r_dx, count, aligned);
+    });
+  }
+};
+
+}  // namespace unetdn::kernels
