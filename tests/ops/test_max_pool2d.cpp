@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
-#include <limits>
+#include <utility>
 #include <vector>
 
 #include <unetdn/ops/max_pool2d.hpp>
 
 #include "catch.hpp"
+#include "devices/on_devices.hpp"
 #include "ops/windows.hpp"
 #include "reference/max_pool2d.hpp"
 
 using namespace unetdn;
-using namespace windows;
+using windows::distance;
+using windows::dot;
+using windows::instruction_sets;
+using windows::random_values;
+using windows::tolerance;
+using windows::use_isa;
+using windows::widened;
+using windows::window;
 
 namespace {
 
@@ -26,7 +34,40 @@ template <class T> std::vector<T> coarse_values(std::size_t count, unsigned seed
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("max_pool2d is its definition", "", float, double) {
+// The sums of these numbers are exact in each type, so comparisons are exact.
+TEMPLATE_LIST_TEST_CASE("max_pool2d is its definition on windows of every kind", "", test::rows) {
+  using T = typename TestType::element;
+  using device = typename TestType::device;
+  using test::placements;
+  using test::some_numbers;
+  test::on_device<TestType>([](device& dev) {
+    for (shape const& s : cases) {
+      shape const half = max_pool2d_output_shape(s);
+      reference::max_pool2d const ref{s.n, s.h, s.w, s.c};
+      for (auto const& [from, to] : {std::pair{0, 1}, {1, 0}, {2, 3}, {4, 4}}) {
+        INFO(to_string(s) << ", " << placements[from].name << " to " << placements[to].name);
+        auto coarse = some_numbers(s.size(), 1);
+        for (double& v : coarse) v = std::round(v * 2);
+        test::window<T, device> x{dev, s, placements[from], coarse}, y{dev, half, placements[to]};
+        max_pool2d_forward(dev, x.view(), y.view());
+        CHECK(y.read() == ref.forward(coarse));
+
+        auto const gradient = some_numbers(half.size(), 2);
+        test::window<T, device> dy{dev, half, placements[from], gradient};
+        for (bool const accumulate : {false, true})
+          for (bool const relu_mask : {false, true}) {
+            auto const before = some_numbers(s.size(), 3);
+            test::window<T, device> dx{dev, s, placements[to], before};
+            max_pool2d_backward(dev, x.view(), dy.view(), dx.view(), accumulate, relu_mask);
+            CHECK(dx.read() ==
+                  ref.backward(coarse, gradient, accumulate ? before : std::vector<double>(before.size()), relu_mask));
+          }
+      }
+    }
+  });
+}
+
+TEMPLATE_TEST_CASE("max_pool2d is its definition on every instruction set", "", float, double) {
   using T = TestType;
   for (auto const which : instruction_sets()) {
     use_isa const scope{which};
@@ -81,27 +122,32 @@ TEST_CASE("max_pool2d's gradient agrees with finite differences") {
   CHECK((loss(1e-6) - loss(-1e-6)) / 2e-6 == Approx(dot(dx.values(), direction)).epsilon(1e-6));
 }
 
-TEMPLATE_TEST_CASE("max_pool2d lets a NaN through and sends its gradient to the first one", "", float, double) {
-  using T = TestType;
-  T const nan = std::numeric_limits<T>::quiet_NaN();
-  for (auto const which : instruction_sets()) {
-    use_isa const scope{which};
-    cpu dev{1};
+TEMPLATE_LIST_TEST_CASE("max_pool2d lets a NaN through and sends its gradient to the first one", "", test::rows) {
+  using T = typename TestType::element;
+  using device = typename TestType::device;
+  auto const check = [](device& dev) {
     for (int first = 0; first < 4; ++first) {
-      int const c = 19;
-      std::vector<T> x(4 * c, T(1));
-      for (int i = first; i < 4; ++i) x[i * c + 2] = nan;
-      std::vector<T> y(c), dy(c, T(3)), dx(4 * c);
-      max_pool2d_forward(dev, view<T>{x.data(), 1, 2, 2, c}, view<T>{y.data(), 1, 1, 1, c});
-      CHECK(std::isnan(y[2]));
-      CHECK(y[1] == 1);
-      max_pool2d_backward(dev, view<T>{x.data(), 1, 2, 2, c}, view<T>{dy.data(), 1, 1, 1, c},
-                          view<T>{dx.data(), 1, 2, 2, c}, false, false);
-      for (int i = 0; i < 4; ++i) {
-        CHECK(dx[i * c + 2] == (i == first ? 3 : 0));
-        CHECK(dx[i * c + 1] == (i == 0 ? 3 : 0));
+      constexpr std::size_t c = 19;
+      std::vector<double> values(4 * c, 1);
+      for (std::size_t i = std::size_t(first); i < 4; ++i) values[i * c + 2] = NAN;
+      test::window<T, device> x{dev, {1, 2, 2, c}, test::placements[0], values}, dx{dev, {1, 2, 2, c}, {"dense"}};
+      test::window<T, device> y{dev, {1, 1, 1, c}, {"dense"}},
+          dy{dev, {1, 1, 1, c}, {"dense"}, std::vector<double>(c, 3)};
+      max_pool2d_forward(dev, x.view(), y.view());
+      CHECK(std::isnan(y.read()[2]));
+      CHECK(y.read()[1] == 1);
+      max_pool2d_backward(dev, x.view(), dy.view(), dx.view(), false, false);
+      auto const got = dx.read();
+      for (std::size_t i = 0; i < 4; ++i) {
+        CHECK(got[i * c + 2] == (i == std::size_t(first) ? 3 : 0));
+        CHECK(got[i * c + 1] == (i == 0 ? 3 : 0));
       }
     }
+  };
+  if (!std::is_same_v<device, cpu>) return test::on_device<TestType>(check);
+  for (auto const which : instruction_sets()) {
+    use_isa const scope{which};
+    test::on_device<TestType>(check);
   }
 }
 

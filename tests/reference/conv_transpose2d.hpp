@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace reference {
+namespace unetdn::reference {
 
 struct conv_transpose2d {
   int n, h, w, in, out;
@@ -54,4 +54,4 @@ struct conv_transpose2d {
   }
 };
 
-}  // namespace reference
+}  // namespace unetdn::reference

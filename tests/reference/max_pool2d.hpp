@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace reference {
+namespace unetdn::reference {
 
 struct max_pool2d {
   int n, h, w, c;
@@ -45,4 +45,4 @@ struct max_pool2d {
   }
 };
 
-}  // namespace reference
+}  // namespace unetdn::reference

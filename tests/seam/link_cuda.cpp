@@ -10,6 +10,7 @@
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/elementwise.hpp>
+#include <unetdn/ops/max_pool2d.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
@@ -36,9 +37,18 @@ template <class T> double elementwise_sum(cuda& dev) {
   return unetdn::sum(dev, y.view());
 }
 
+/// Sum of 4 x 4 ones pooled, and of the gradient that comes back from 2 x 2 ones onto ones: 4 + 4 + 16.
+template <class T> double pooling_sum(cuda& dev) {
+  unetdn::tensor<T, cuda> x{dev, {1, 4, 4, 1}}, dx{dev, {1, 4, 4, 1}}, y{dev, {1, 2, 2, 1}};
+  unetdn::fill(dev, x.view(), 1);
+  unetdn::fill(dev, dx.view(), 1);
+  unetdn::max_pool2d_forward<T>(dev, x.view(), y.view());
+  unetdn::max_pool2d_backward<T>(dev, x.view(), y.view(), dx.view(), true, true);
+  return unetdn::sum(dev, y.view()) + unetdn::sum(dev, dx.view());
+}
+
 /// Whether sum(relu(x)) and the gradient of that are right for x = -4 ... 4.
 template <class T> bool works(cuda& dev) {
-  if (elementwise_sum<T>(dev) != 2.25) return false;
   unetdn::shape const s{1, 3, 3, 1};
   std::vector<T> host;
   for (int i = -4; i <= 4; ++i) host.push_back(T(float(i)));
@@ -93,7 +103,10 @@ template <class T> bool loads(cuda& dev) {
   return right;
 }
 
-template <class T> bool all_right(cuda& dev) { return works<T>(dev) && updates<T>(dev) && loads<T>(dev); }
+template <class T> bool all_right(cuda& dev) {
+  return elementwise_sum<T>(dev) == 2.25 && pooling_sum<T>(dev) == 24 && works<T>(dev) && updates<T>(dev) &&
+         loads<T>(dev);
+}
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/elementwise.hpp>
+#include <unetdn/ops/max_pool2d.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
@@ -15,6 +16,7 @@
 #include "catch.hpp"
 #include "devices/kernels.hpp"
 #include "devices/window.hpp"
+#include "reference/max_pool2d.hpp"
 #include "reference/reduce.hpp"
 #include "reference/relu.hpp"
 #include "seam/ignored_sites.hpp"
@@ -71,6 +73,18 @@ bool elementwise_is_right(emulated& dev) {
   sigmoid_forward(dev, y.view(), x.view());
   sigmoid_backward(dev, x.view(), y.view(), y.view());
   return y.read() == std::vector<double>(static_cast<std::size_t>(s.size()), y.read()[0]);
+}
+
+bool max_pool2d_is_right(emulated& dev) {
+  shape const s{1, 5, 4, 3};
+  auto const values = some_numbers(s.size(), 1);
+  window<bf16, emulated> x{dev, s, placements[0], values}, dx{dev, s, placements[0]};
+  window<bf16, emulated> y{dev, max_pool2d_output_shape(s), placements[1]};
+  max_pool2d_forward(dev, x.view(), y.view());
+  max_pool2d_backward(dev, x.view(), y.view(), dx.view(), false, false);
+  reference::max_pool2d const ref{s.n, s.h, s.w, s.c};
+  auto const pooled = ref.forward(values);
+  return y.read() == pooled && dx.read() == ref.backward(values, pooled, std::vector<double>(values.size()), false);
 }
 
 bool exchange_is_right(emulated& dev) {
@@ -150,6 +164,7 @@ operation const operations[] = {
     {"squared_norm", squared_norm_is_right, 2},
     {"noise", noise_is_right, 0},
     {"element-wise operations", elementwise_is_right, 0},
+    {"max_pool2d", max_pool2d_is_right, 0},
     {"exchange (a test's kernel)", exchange_is_right, 4},
     {"multiply (a test's kernel)", multiply_is_right, 3},
     {"two_groups (a test's kernel)", two_groups_are_right, 4},

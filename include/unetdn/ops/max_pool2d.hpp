@@ -8,8 +8,10 @@
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/bodies.hpp>
 #include <unetdn/devices/cpu.hpp>
-#include <unetdn/ops/conv2d.hpp>
+#include <unetdn/kernels/max_pool2d.hpp>
+#include <unetdn/ops/checks.hpp>
 #include <unetdn/ops/cost.hpp>
+#include <unetdn/ops/elementwise.hpp>
 
 namespace unetdn {
 
@@ -27,11 +29,17 @@ inline op_cost max_pool2d_cost(unetdn::shape x, std::size_t element_bytes = size
 /// Throws argument_error where extents do not fit.
 template <class T, class Device>
 void max_pool2d_forward(Device& dev, std::type_identity_t<view<T const>> x, view<T> y) {
-  static_assert(detail::is_cpu<Device>, "max_pool2d exists on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("max_pool2d_forward", "y", y, max_pool2d_output_shape(detail::extents(x)));
-  cpu_bodies::pool_forward<T> const job{x, y};
-  auto const body = cpu_bodies::bodies<cpu_bodies::forward_bodies<T>>().pool_forward_row;
-  dev.parallel(y.n * y.h, [&](int unit, int) { body(job, unit); });
+  if (y.size() == 0) return;
+  if constexpr (detail::is_cpu<Device>) {
+    cpu_bodies::pool_forward<T> const job{x, y};
+    auto const body = cpu_bodies::bodies<cpu_bodies::forward_bodies<T>>().pool_forward_row;
+    dev.parallel(y.n * y.h, [&](int unit, int) { body(job, unit); });
+  } else {
+    using kernel = kernels::max_pool2d_forward<T>;
+    launch(dev, detail::elementwise_grid<kernel>("max_pool2d_forward", y), kernel{x, y, detail::all_aligned(x, y)});
+  }
 }
 
 /// dx = (accumulate ? dx : 0) + dy scattered to the first maximum of each window in row-major order, then times (x > 0)
@@ -41,12 +49,20 @@ void max_pool2d_forward(Device& dev, std::type_identity_t<view<T const>> x, view
 template <class T, class Device>
 void max_pool2d_backward(Device& dev, std::type_identity_t<view<T const>> x, std::type_identity_t<view<T const>> dy,
                          view<T> dx, bool accumulate, bool relu_mask) {
-  static_assert(detail::is_cpu<Device>, "max_pool2d exists on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("max_pool2d_backward", "dy", dy, max_pool2d_output_shape(detail::extents(x)));
   detail::check_extents("max_pool2d_backward", "dx", dx, detail::extents(x));
-  cpu_bodies::pool_backward<T> const job{x, dy, dx, accumulate, relu_mask};
-  auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().pool_backward_row;
-  dev.parallel(x.n * ceil_div(x.h, 2), [&](int unit, int) { body(job, unit); });
+  if (dx.size() == 0) return;
+  if constexpr (detail::is_cpu<Device>) {
+    cpu_bodies::pool_backward<T> const job{x, dy, dx, accumulate, relu_mask};
+    auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().pool_backward_row;
+    dev.parallel(x.n * ceil_div(x.h, 2), [&](int unit, int) { body(job, unit); });
+  } else {
+    using kernel = kernels::max_pool2d_backward<T>;
+    view<T const> const windows{nullptr, x.n, ceil_div(x.h, 2), ceil_div(x.w, 2), x.c};
+    launch(dev, detail::elementwise_grid<kernel>("max_pool2d_backward", windows),
+           kernel{x, dy, dx, windows, accumulate, relu_mask, detail::all_aligned(x, dy, dx)});
+  }
 }
 
 }  // namespace unetdn

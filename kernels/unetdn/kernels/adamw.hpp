@@ -4,8 +4,9 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <unetdn/core/half.hpp>
 #include <unetdn/core/update_state.hpp>
-#include <unetdn/kernels/elementwise.hpp>
+#include <unetdn/kernels/pieces.hpp>
 
 // What a step of training does to flat arrays of parameters. Arrays are walked in fours: 16 bytes of floats, 8 of a
 // 16-bit copy.

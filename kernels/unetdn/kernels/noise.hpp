@@ -4,7 +4,7 @@
 
 #include <unetdn/core/half.hpp>
 #include <unetdn/core/random.hpp>
-#include <unetdn/kernels/elementwise.hpp>
+#include <unetdn/kernels/pieces.hpp>
 
 // Gaussian noise. The generator makes four deviates at a time, for elements 4 b .. 4 b + 3 of a picture counted as
 // (h W + w) C + c, so that is what a thread owns: perhaps parts of two pixels.
