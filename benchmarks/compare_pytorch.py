@@ -2,14 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times the U-Net beside PyTorch on the same processor, and writes a Markdown table.
 
-    python benchmarks/compare_pytorch.py --network build/release/benchmarks/network --out docs/benchmarks/cpu.md
+    python benchmarks/compare_pytorch.py network      # every case of ours beside every setting of PyTorch
+    python benchmarks/compare_pytorch.py startup      # one picture denoised by a process that begins with nothing
+    python benchmarks/compare_pytorch.py table --out docs/benchmarks/cpu.md
 
-Needs PyTorch (a virtual environment of its own) and the built benchmark `network`. The networks are equal (docs/unet.py),
-and so are the threads. In each round ours runs once and PyTorch once in each of its settings, one after the other, so that
-what else the machine does meets all of them; a round's time is the median of its repetitions. PyTorch's best setting is
-the one with the smallest median over the rounds, for float and for bfloat16 apart; a ratio is the median over the rounds
-of PyTorch's time over ours of the same round. Memory is the most that a process of its own ever had resident, with the
-libraries in it.
+Needs a virtual environment with torch, safetensors, pillow, onnx and onnxruntime, and this project's release build.
+
+Results go to one file (--results). A run may be a part of the whole: options choose cases and settings, and a later run
+adds to the file or replaces what it measured anew. `table` writes all that the file holds, and measures nothing.
+
+network: the networks are equal (docs/unet.py), and so are the threads. In each round ours runs once and PyTorch once in
+each setting, one after the other, so that what else the machine does meets all of them; a round's time is the median of
+its repetitions. A ratio is the median over the rounds of PyTorch's time over ours of the same round. PyTorch's best
+setting is the one with the smallest ratio, for float32 and for bfloat16 apart. Memory is the most that a
+process of its own ever had resident, with the libraries in it; neither side keeps averaged weights.
+
+startup: wall time of whole processes, from nothing to a written picture. All results must agree.
 """
 
 import argparse
@@ -22,9 +30,14 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build/release"
+
+
+# ---- PyTorch, in a process of its own -------------------------------------------------------------------------------
 
 
 def peak_resident_mib():
@@ -35,9 +48,10 @@ def peak_resident_mib():
 
 
 def worker(case, setting, threads):
-    """Runs in a process of its own: for each line on standard input, the median of so many repetitions in seconds."""
+    """For each line on standard input, the median of so many repetitions in seconds."""
     import torch
 
+    imported = peak_resident_mib()
     sys.path.insert(0, str(ROOT / "docs"))
     import unet
 
@@ -63,23 +77,24 @@ def worker(case, setting, threads):
         loss.backward()
         optimizer.step()
 
-    work = train if case["training"] else infer
-    for _ in range(2):  # compiles, allocates
-        work()
+    work = train if case["pass"] == "training" else infer
+    work()  # compiles, allocates
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
             begin = time.perf_counter()
             work()
             seconds.append(time.perf_counter() - begin)
-        print(json.dumps({"seconds": statistics.median(seconds), "memory": peak_resident_mib()}), flush=True)
+        print(json.dumps({"seconds": statistics.median(seconds), "memory": peak_resident_mib(), "imported": imported}),
+              flush=True)
 
 
 class Peer:
     """PyTorch in one setting, kept waiting between its turns."""
 
     def __init__(self, case, setting, threads):
-        command = [sys.executable, __file__, "--worker", json.dumps([case, setting, threads])]
+        command = [sys.executable, __file__, "worker", json.dumps([case, setting, threads])]
+        self.setting = setting
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, repetitions):
@@ -87,7 +102,7 @@ class Peer:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("compare_pytorch.py: PyTorch stopped; its message is above")
+            raise SystemExit(f"compare_pytorch.py: PyTorch stopped ({text(self.setting)}); its message is above")
         return json.loads(line)
 
     def close(self):
@@ -95,48 +110,20 @@ class Peer:
         self.process.wait()
 
 
-def ours(options, case):
-    command = [options.network, "--json", "--base", case["base"], "--size", case["size"], "--batch", case["batch"],
-               "--threads", options.threads, "--repetitions", options.repetitions]
-    if case["training"]:
-        command.append("--training")
-    return json.loads(subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE).stdout)
-
-
-def name(setting):
-    return f"{setting['layout']}, {setting['mode']}"
-
-
-def compare(options, case):
-    settings = [dict(layout=layout, type=kind, mode=mode)
-                for kind, mode, layout in itertools.product(options.types, options.modes, options.layouts)]
-    peers = [Peer(case, setting, options.threads) for setting in settings]
-    for peer in peers:
-        peer.run(1)  # one after the other: all compile at once otherwise
-    rounds = []
-    for _ in range(options.rounds):
-        rounds.append((ours(options, case), [peer.run(options.repetitions) for peer in peers]))
-    for peer in peers:
-        peer.close()
-    mine = [r[0] for r in rounds]
-    row = dict(case, seconds=statistics.median(m["seconds"] for m in mine),
-               of_peak=statistics.median(m["gflops"] / m["peak_gflops"] for m in mine),
-               memory=max(m["peak_resident_mib"] for m in mine), peers={})
-    for kind in options.types:
-        columns = [i for i, setting in enumerate(settings) if setting["type"] == kind]
-        median = lambda i: statistics.median(r[1][i]["seconds"] for r in rounds)
-        best = min(columns, key=median)
-        row["peers"][kind] = dict(setting=name(settings[best]), seconds=median(best),
-                                  ratio=statistics.median(r[1][best]["seconds"] / r[0]["seconds"] for r in rounds),
-                                  memory=rounds[-1][1][best]["memory"])
-    return row
+# ---- the results file -----------------------------------------------------------------------------------------------
 
 
 def processor():
+    """Its name, and the widest of the instructions that matter here."""
+    facts = {}
     for line in open("/proc/cpuinfo"):
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    flags = facts.get("flags", "").split()
+    vectors = next((name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "no AVX2")
+    low = "with" if {"avx512_bf16", "amx_bf16"} & set(flags) else "without"
+    return (f"{facts.get('model name', platform.machine())}, family {facts.get('cpu family', '?')}, model "
+            f"{facts.get('model', '?')} ({vectors}, {low} bfloat16 instructions)")
 
 
 def commit():
@@ -144,60 +131,299 @@ def commit():
     return done.stdout.strip() or "unknown"
 
 
-def table(options, rows, torch_version):
-    header = ["base", "size", "batch", "pass", "ours, s", "of the peak", "MiB"]
-    for kind in options.types:
-        header += [f"PyTorch {kind}, s", "its best setting", "MiB", "**PyTorch / ours**"]
-    lines = [f"# U-Net on {processor()}", "",
-             f"{datetime.date.today()}, unetdn {commit()}, PyTorch {torch_version}, {options.threads} threads, "
-             f"{options.rounds} rounds of {options.repetitions} repetitions. Medians; see "
-             "`benchmarks/compare_pytorch.py`, whose options were:", "", "    " + " ".join(sys.argv[1:]), "",
-             "\"Of the peak\" is the effective speed (2 operations a multiply-add of the direct convolution) over the "
-             "multiply-add peak measured in the same minute.", "",
-             "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for row in rows:
-        cells = [row["base"], row["size"], row["batch"], "training step" if row["training"] else "inference",
-                 f"{row['seconds']:.4f}", f"{row['of_peak']:.2f}", f"{row['memory']:.0f}"]
-        for kind in options.types:
-            peer = row["peers"][kind]
-            cells += [f"{peer['seconds']:.4f}", peer["setting"], f"{peer['memory']:.0f}", f"**{peer['ratio']:.2f}**"]
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+def provenance(options):
+    from importlib import metadata
+
+    versions = {}
+    for package in ("torch", "onnxruntime"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            pass
+    return {"date": str(datetime.date.today()), "commit": commit(), "processor": processor(),
+            "threads": options.threads, "versions": versions}
+
+
+def read_results(path):
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def add_result(path, entry):
+    """Replaces what was measured for the same thing."""
+    same = lambda other: all(other.get(key) == entry.get(key) for key in ("kind", "case", "setting"))
+    results = [other for other in read_results(path) if not same(other)] + [entry]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
+# ---- the network ----------------------------------------------------------------------------------------------------
+
+
+def ours(options, case):
+    command = [options.build / "benchmarks/network", "--json", "--base", case["base"], "--size", case["size"],
+               "--batch", case["batch"], "--threads", options.threads, "--repetitions", options.repetitions]
+    if case["pass"] == "training":
+        command.append("--training")
+    return json.loads(subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE).stdout)
+
+
+def text(setting):
+    return f"{setting['type']}, {setting['layout']}, {setting['mode']}"
+
+
+def contenders(options, case):
+    """The chosen settings; with --within, of those the ones that came close to their type's best in a smaller case."""
+    settings = [dict(type=kind, layout=layout, mode=mode)
+                for kind, mode, layout in itertools.product(options.types, options.modes, options.layouts)]
+    if not options.within:
+        return settings
+    pixels = lambda c: c["batch"] * c["size"] ** 2
+    alike = [e for e in read_results(options.results) if e["kind"] == "network" and pixels(e["case"]) < pixels(case)
+             and all(e["case"][key] == case[key] for key in ("base", "pass"))]
+    if not alike:
+        return settings
+    smallest = min(pixels(e["case"]) for e in alike)
+    ratios = {text(e["setting"]): ratio(e) for e in alike if pixels(e["case"]) == smallest}
+    best = {kind: min(r for name, r in ratios.items() if name.startswith(kind))
+            for kind in options.types if any(name.startswith(kind) for name in ratios)}
+    return [s for s in settings if text(s) in ratios and ratios[text(s)] <= options.within * best[s["type"]]]
+
+
+def measure_case(options, case):
+    settings = contenders(options, case)
+    peers = []
+    for setting in settings:  # one after the other: all would compile at once otherwise
+        peers.append(Peer(case, setting, options.threads))
+        peers[-1].run(1)
+    rounds = [(ours(options, case), [peer.run(options.repetitions) for peer in peers]) for _ in range(options.rounds)]
+    for peer in peers:
+        peer.close()
+    for i, setting in enumerate(settings if rounds else []):
+        entry = dict(kind="network", case=case, setting=setting, repetitions=options.repetitions,
+                     ours=[r[0]["seconds"] for r in rounds],
+                     theirs=[r[1][i]["seconds"] for r in rounds],
+                     of_peak=statistics.median(r[0]["gflops"] / r[0]["peak_gflops"] for r in rounds),
+                     memory=max(r[0]["peak_resident_mib"] for r in rounds),
+                     their_memory=rounds[-1][1][i]["memory"], their_import=rounds[-1][1][i]["imported"],
+                     **provenance(options))
+        add_result(options.results, entry)
+        print(f"base {case['base']}, {case['size']}x{case['size']}, batch {case['batch']}, {case['pass']}: "
+              f"{statistics.median(entry['ours']):.4f} s, {entry['of_peak']:.2f} of the peak, "
+              f"{entry['memory']:.0f} MiB; {text(setting)}: {statistics.median(entry['theirs']):.4f} s, "
+              f"{entry['their_memory']:.0f} MiB; "
+              f"ratio {ratio(entry):.2f}", file=sys.stderr, flush=True)
+
+
+def network(options):
+    for base, size, batch, kind in itertools.product(options.bases, options.sizes, options.batches, options.passes):
+        measure_case(options, {"base": base, "size": size, "batch": batch, "pass": kind})
+
+
+# ---- start-up -------------------------------------------------------------------------------------------------------
+
+ONNX_PROGRAM = """
+import sys, numpy, onnxruntime
+from PIL import Image
+model, source, target, threads = sys.argv[1:]
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = int(threads)
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+x = numpy.asarray(Image.open(source), numpy.float32).transpose(2, 0, 1)[None] / 255
+y = session.run(None, {"x": x})[0][0].transpose(1, 2, 0).clip(0, 1)
+Image.fromarray((y * 255 + 0.5).astype(numpy.uint8)).save(target)
+"""
+
+
+def process(command):
+    """Runs a command; its wall time in seconds, and the most memory it had resident in MiB."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    begin = time.perf_counter()
+    child = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, env=environment)
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - begin
+    if status:
+        raise SystemExit(f"compare_pytorch.py: failed: {' '.join(str(word) for word in command)}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def prepare_startup(folder, base, size):
+    """A network with random weights, as weights and as ONNX, and a noisy picture."""
+    import warnings
+
+    import numpy
+    import torch
+    from PIL import Image
+
+    warnings.simplefilter("ignore")  # the exporter that needs no further package is called a legacy
+    sys.path.insert(0, str(ROOT / "docs"))
+    import unet
+
+    torch.manual_seed(0)
+    net = unet.UNet(base=base).eval()
+    unet.save(net, folder / "weights.safetensors")
+    torch.onnx.export(net, (torch.rand(1, 3, size, size),), str(folder / "network.onnx"), input_names=["x"],
+                      dynamo=False)
+    pixels = numpy.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=numpy.uint8)
+    Image.fromarray(pixels).save(folder / "noisy.png")
+
+
+def largest_difference(a, b):
+    import numpy
+    from PIL import Image
+
+    load = lambda path: numpy.asarray(Image.open(path)).astype(int)
+    return abs(load(a) - load(b)).max()
+
+
+def startup(options):
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        subprocess.run([sys.executable, __file__, "prepare", folder, str(options.base), str(options.size)], check=True)
+        weights, noisy = folder / "weights.safetensors", folder / "noisy.png"
+        commands = {
+            "ours": [options.build / "examples/denoise", "--weights", weights, noisy, "--out", folder / "ours.png",
+                     "--threads", options.threads, "--force", "--quiet"],
+            "PyTorch": [sys.executable, ROOT / "docs/unet.py", weights, noisy, folder / "PyTorch.png"],
+            "ONNX Runtime": [sys.executable, "-c", ONNX_PROGRAM, folder / "network.onnx", noisy,
+                             folder / "ONNX Runtime.png", options.threads],
+        }
+        for command in commands.values():  # fills the page cache, writes bytecode
+            process(command)
+        for peer in ("PyTorch", "ONNX Runtime"):
+            if largest_difference(folder / "ours.png", folder / f"{peer}.png") > 1:
+                raise SystemExit(f"compare_pytorch.py: {peer}'s picture is not ours")
+        rounds = [{name: process(command) for name, command in commands.items()} for _ in range(options.rounds)]
+    for peer in ("PyTorch", "ONNX Runtime"):
+        entry = dict(kind="startup", case={"base": options.base, "size": options.size}, setting=peer,
+                     ours=[r["ours"][0] for r in rounds], theirs=[r[peer][0] for r in rounds],
+                     memory=max(r["ours"][1] for r in rounds), their_memory=max(r[peer][1] for r in rounds),
+                     **provenance(options))
+        add_result(options.results, entry)
+        print(f"whole process: {statistics.median(entry['ours']):.3f} s; {peer}: "
+              f"{statistics.median(entry['theirs']):.3f} s; ratio {ratio(entry):.2f}", file=sys.stderr)
+
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+
+def ratio(entry):
+    return statistics.median(theirs / ours for ours, theirs in zip(entry["ours"], entry["theirs"]))
+
+
+def markdown(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+
+
+def grouped(entries):
+    """By case, in the order of the table."""
+    key = lambda e: (-e["case"]["base"], e["case"]["size"], e["case"]["batch"], e["case"]["pass"])
+    return [list(group) for _, group in itertools.groupby(sorted(entries, key=key), key)]
+
+
+def network_rows(entries):
+    for group in grouped(entries):
+        case = group[0]["case"]
+        row = [case["base"], case["size"], case["batch"], case["pass"],
+               f"{statistics.median(seconds for e in group for seconds in e['ours']):.4f}",
+               f"{statistics.median(e['of_peak'] for e in group):.2f}", f"{max(e['memory'] for e in group):.0f}"]
+        for kind in ("float32", "bfloat16"):
+            of_kind = [e for e in group if e["setting"]["type"] == kind]
+            if not of_kind:
+                row += ["", "", "", ""]
+                continue
+            best = min(of_kind, key=ratio)
+            row += [f"{statistics.median(best['theirs']):.4f}",
+                    f"{best['setting']['layout']}, {best['setting']['mode']}",
+                    f"{best['their_memory']:.0f} ({best['memory'] / best['their_memory']:.2f})",
+                    f"**{ratio(best):.2f}**"]
+        yield row
+
+
+def setting_rows(entries, names):
+    for group in grouped(entries):
+        case, ratios = group[0]["case"], {text(e["setting"]): f"{ratio(e):.2f}" for e in group}
+        yield [case["base"], case["size"], case["batch"], case["pass"]] + [ratios.get(name, "") for name in names]
+
+
+def listed(values):
+    return ", ".join(sorted({str(value) for value in values}))
+
+
+def table(options):
+    results = read_results(options.results)
+    if not results:
+        raise SystemExit(f"compare_pytorch.py: {options.results} holds no results; run 'network' or 'startup' first")
+    versions = ", ".join(f"{package} {listed(e['versions'].get(package, '-') for e in results)}"
+                         for package in ("torch", "onnxruntime"))
+    lines = [f"# U-Net on {listed(e['processor'] for e in results)}", "",
+             f"Measured {listed(e['date'] for e in results)} at commit {listed(e['commit'] for e in results)} on "
+             f"{listed(e['threads'] for e in results)} threads, with {versions}, by `benchmarks/compare_pytorch.py`, "
+             "which says how. Times are medians in seconds; a **ratio** is the peer's time over ours, median of pairs."]
+    networks = [e for e in results if e["kind"] == "network"]
+    if networks:
+        lines += ["", "\"Of the peak\" is the effective speed (2 operations a multiply-add of the direct convolution, "
+                  "three times the forward pass for a training step) over the multiply-add peak measured in the same "
+                  "minute. Memory is the most resident in MiB; in brackets ours over PyTorch's, of which importing "
+                  f"PyTorch takes {statistics.median(e['their_import'] for e in networks):.0f} MiB.", ""]
+        lines += markdown(["base", "size", "batch", "pass", "ours", "of the peak", "memory",
+                           "PyTorch float32", "its best setting", "memory", "**ratio**",
+                           "PyTorch bfloat16", "its best setting", "memory", "**ratio**"], network_rows(networks))
+        names = sorted({text(e["setting"]) for e in networks}, reverse=True)
+        lines += ["", "The ratio for each of PyTorch's settings that was measured:", ""]
+        lines += markdown(["base", "size", "batch", "pass"] + names, setting_rows(networks, names))
+    startups = [e for e in results if e["kind"] == "startup"]
+    if startups:
+        lines += ["", "A whole process, from its start to the written picture:", ""]
+        lines += markdown(["base", "size", "peer", "ours", "memory", "the peer's", "memory", "**ratio**"],
+                          ([e["case"]["base"], e["case"]["size"], e["setting"], f"{statistics.median(e['ours']):.3f}",
+                            f"{e['memory']:.0f}", f"{statistics.median(e['theirs']):.3f}", f"{e['their_memory']:.0f}",
+                            f"**{ratio(e):.2f}**"] for e in startups))
+    document = "\n".join(lines) + "\n"
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(document)
+    else:
+        print(document, end="")
 
 
 def main():
+    if sys.argv[1:2] == ["worker"]:
+        return worker(*json.loads(sys.argv[2]))
+    if sys.argv[1:2] == ["prepare"]:
+        return prepare_startup(pathlib.Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--results", type=pathlib.Path, default=ROOT / "build/compare_pytorch.json",
+                        help="file with all results")
+    measured = argparse.ArgumentParser(add_help=False)
+    measured.add_argument("--build", type=pathlib.Path, default=BUILD, help="this project's build folder")
+    measured.add_argument("--threads", type=int, default=os.cpu_count())
+    measured.add_argument("--rounds", type=int, default=5, help="0 only lets PyTorch fill its cache of compiled code")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--network", default=str(ROOT / "build/release/benchmarks/network"), help="the built benchmark")
-    parser.add_argument("--bases", type=int, nargs="+", default=[64, 32, 16])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--passes", nargs="+", choices=["inference", "training"], default=["inference", "training"])
-    parser.add_argument("--types", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
-    parser.add_argument("--modes", nargs="+", choices=["eager", "compile"], default=["eager", "compile"])
-    parser.add_argument("--layouts", nargs="+", choices=["nchw", "channels_last"], default=["nchw", "channels_last"])
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--out", help="Markdown file to write; standard output without it")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    modes = parser.add_subparsers(required=True)
+    mode = modes.add_parser("network", parents=[common, measured], help="inference and training steps")
+    mode.set_defaults(run=network, program="benchmarks/network")
+    mode.add_argument("--bases", type=int, nargs="+", default=[64, 32, 16])
+    mode.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
+    mode.add_argument("--batches", type=int, nargs="+", default=[1, 4])
+    mode.add_argument("--passes", nargs="+", choices=["inference", "training"], default=["inference", "training"])
+    mode.add_argument("--types", nargs="+", choices=["float32", "bfloat16"], default=["float32", "bfloat16"])
+    mode.add_argument("--modes", nargs="+", choices=["eager", "compile"], default=["eager", "compile"])
+    mode.add_argument("--layouts", nargs="+", choices=["nchw", "channels_last"], default=["nchw", "channels_last"])
+    mode.add_argument("--within", type=float, metavar="FACTOR",
+                      help="leave out settings slower than FACTOR times the best in the smallest case measured before")
+    mode.add_argument("--repetitions", type=int, default=3)
+    mode = modes.add_parser("startup", parents=[common, measured], help="whole processes")
+    mode.set_defaults(run=startup, program="examples/denoise")
+    mode.add_argument("--base", type=int, default=32)
+    mode.add_argument("--size", type=int, default=512)
+    mode = modes.add_parser("table", parents=[common], help="writes the table, measures nothing")
+    mode.set_defaults(run=table, program=None)
+    mode.add_argument("--out", type=pathlib.Path, help="Markdown file to write; standard output without it")
     options = parser.parse_args()
-    if options.worker:
-        return worker(*json.loads(options.worker))
-    if not pathlib.Path(options.network).exists():
-        parser.error(f"{options.network} is not there; build it or give --network")
-    import torch
-
-    rows = []
-    for base, size, batch, kind in itertools.product(options.bases, options.sizes, options.batches, options.passes):
-        case = dict(base=base, size=size, batch=batch, training=kind == "training")
-        rows.append(compare(options, case))
-        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
-    text = table(options, rows, torch.__version__)
-    if options.out:
-        pathlib.Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        pathlib.Path(options.out).write_text(text)
-    else:
-        print(text, end="")
+    if options.program and not (options.build / options.program).exists():
+        parser.error(f"{options.build / options.program} is not there; build it or give --build")
+    options.run(options)
 
 
 if __name__ == "__main__":
