@@ -324,6 +324,29 @@ TEST_CASE("Winograd's algorithm has equal bits in both orders of its loops") {
   }
 }
 
+TEST_CASE("Winograd's weight gradient is right by several chunks and by several rounds") {
+  using namespace cpu_bodies;
+  cpu dev{2};
+  problem<float> const p{{2, 13, 21, 70, 40, 3, 1}};  // 48 tiles
+  auto const x = widened(p.x), dy = widened(p.dy);
+  auto const dw = p.ref.backward_weights(x, dy), db = p.ref.backward_bias(dy);
+  window<float> const in{p.x_shape, true, p.x}, out{p.y_shape, true, p.dy};
+  for (auto const which : instruction_sets()) {
+    use_isa const scope{which};
+    for (bool const by_chunks : {true, false}) {
+      INFO(p.label() << (by_chunks ? " by chunks" : " by rounds"));
+      weight_gradients<float> g{std::vector<float>(p.packed().size(), 9.f), std::vector<float>(p.bias.size(), 9.f)};
+      auto job = winograd_backward_weights_job<float>({p.c.in, p.c.out, 9}, in.view(), out.view(), g.dw.data(),
+                                                      g.db.data(), false);
+      job.cut(by_chunks, 9);
+      CHECK((by_chunks ? job.chunks : job.rounds.count) > 1);
+      run(dev, job);
+      CHECK(distance(p.unpacked(g.dw), dw) <= tolerance<float>(p.weight_terms()));
+      CHECK(distance(g.db, db) <= tolerance<float>(p.weight_terms()));
+    }
+  }
+}
+
 TEST_CASE("Winograd's algorithm is as exact as float layers need") {
   cpu dev{2};
   for (conv_case const& c :

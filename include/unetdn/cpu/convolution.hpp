@@ -25,6 +25,21 @@ struct kernel_geometry {
   offset2 displacement(int t) const { return {t / kernel - padding(), t % kernel - padding()}; }
 };
 
+/// Copies weights between the canonical order, index(k, c, t), and the packed one.
+template <class To, class From, class Index>
+void pack_weights(packed_weights layout, From const* canonical, To* packed, Index index) {
+  std::fill_n(packed, layout.size(), To(0));
+  for (int k = 0; k < layout.outputs; ++k)
+    for (int c = 0; c < layout.channels; ++c)
+      for (int t = 0; t < layout.taps; ++t) packed[layout.index(c, t, k)] = static_cast<To>(canonical[index(k, c, t)]);
+}
+template <class To, class From, class Index>
+void unpack_weights(packed_weights layout, From const* packed, To* canonical, Index index) {
+  for (int k = 0; k < layout.outputs; ++k)
+    for (int c = 0; c < layout.channels; ++c)
+      for (int t = 0; t < layout.taps; ++t) canonical[index(k, c, t)] = static_cast<To>(packed[layout.index(c, t, k)]);
+}
+
 /// Scratch is the shared part, then one part for each worker, each aligned for itself.
 template <class T> struct scratch_plan {
   std::size_t shared, worker;
@@ -186,6 +201,23 @@ template <class T> void run_backward_data(cpu& dev, correlation<T> job, packed_w
   run(dev, job, plan, scratch);
 }
 
+/// dw and db from the sums of chunks, [chunk][db, then dw], in order. One chunk's dw lie where they belong already.
+template <class T>
+void add_chunks(cpu& dev, T const* partials, std::int64_t bias_elements, std::int64_t partial_elements, int chunks,
+                packed_weights weights, T* dw, T* db, bool accumulate) {
+  auto const sum_parts = bodies<gradient_bodies<T>>().sum_parts;
+  if (chunks > 1) {
+    constexpr std::int64_t segment = 1 << 14;
+    std::int64_t const size = weights.size();
+    dev.parallel(static_cast<int>(ceil_div(size, segment)), [&](int s, int) {
+      std::int64_t const begin = s * segment;
+      sum_parts(partials + bias_elements + begin, chunks, partial_elements, dw + begin, std::min(segment, size - begin),
+                accumulate);
+    });
+  }
+  if (db) sum_parts(partials, chunks, partial_elements, db, weights.outputs, accumulate);
+}
+
 template <class T> void run_backward_weights(cpu& dev, weight_gradient<T> job) {
   if (job.blocks.count() == 0) {  // no positions: the sums are zero
     if (!job.accumulate) std::fill_n(job.dw, job.weights.size(), T(0));
@@ -198,17 +230,8 @@ template <class T> void run_backward_weights(cpu& dev, weight_gradient<T> job) {
   dev.parallel(job.units(), [&](int unit, int worker) {
     table.sum_weight_gradient(job, unit, plan.of_worker(job.partials, worker));
   });
-  std::int64_t const stride = job.partial_elements();
-  if (!job.direct()) {
-    constexpr std::int64_t segment = 1 << 14;
-    std::int64_t const size = job.weights.size();
-    dev.parallel(static_cast<int>(ceil_div(size, segment)), [&](int s, int) {
-      std::int64_t const begin = s * segment;
-      table.sum_parts(job.partials + job.bias_elements() + begin, job.chunks, stride, job.dw + begin,
-                      std::min(segment, size - begin), job.accumulate);
-    });
-  }
-  if (job.db) table.sum_parts(job.partials, job.chunks, stride, job.db, job.weights.outputs, job.accumulate);
+  add_chunks(dev, job.partials, job.bias_elements(), job.partial_elements(), job.chunks, job.weights, job.dw, job.db,
+             job.accumulate);
 }
 
 }  // namespace unetdn::cpu_bodies

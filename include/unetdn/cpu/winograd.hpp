@@ -122,20 +122,23 @@ template <class T> void run(cpu& dev, winograd_weight_gradient<T> job) {
   auto const plan = plan_of(job, dev.threads());
   job.shared = static_cast<T*>(dev.scratch(plan.bytes()));
   auto const& table = bodies<winograd_gradient_bodies<T>>();
-  int const panels = job.weights.panels();
+  int const products = job.products();
+  if (job.by_chunks) {
+    dev.parallel(job.chunks * products,
+                 [&](int unit, int worker) { table.sum_chunk(job, unit, plan.of_worker(job.shared, worker)); });
+    add_chunks(dev, job.shared, job.bias_elements(), job.partial_elements(), job.chunks, job.weights, job.dw, job.db,
+               job.accumulate);
+    return;
+  }
   int const groups = job.x_groups() + job.g_groups();
   int bias_parts = 0;
   for (job.round = 0; job.round < job.rounds.count; ++job.round) {
     int const parts = ceil_div(job.round_tiles(), job.part_tiles);
     bias_parts += parts;  // only the last round may have fewer
     dev.parallel(parts * groups, [&](int unit, int) { table.transform_round(job, unit); });
-    if (job.keeps_sums)
-      dev.parallel(winograd_points * panels, [&](int unit, int) { table.add_products(job, unit); });
-    else
-      dev.parallel(job.channel_blocks() * panels,
-                   [&](int unit, int worker) { table.add_round(job, unit, plan.of_worker(job.shared, worker)); });
+    dev.parallel(products,
+                 [&](int unit, int worker) { table.add_round(job, unit, plan.of_worker(job.shared, worker)); });
   }
-  if (job.keeps_sums) dev.parallel(job.channel_blocks() * panels, [&](int unit, int) { table.finish_sums(job, unit); });
   if (job.db)
     bodies<gradient_bodies<T>>().sum_parts(job.bias_parts(), bias_parts, job.bias_elements(), job.db,
                                            job.weights.outputs, job.accumulate);

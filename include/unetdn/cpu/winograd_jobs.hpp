@@ -121,8 +121,15 @@ template <class T> struct winograd_correlation {
   }
 };
 
-/// dw = G^T [ sum over tiles (B^T x B) * (A g A^T) ] G, db = sum of g. Tiles are taken in rounds: the transforms of one
-/// round are shared, then units multiply them.
+/// dw = G^T [ sum over tiles (B^T x B) * (A g A^T) ] G, db = sum of g, in one of two ways.
+///
+/// By chunks, with few channels: a unit is a chunk of the tiles, a block of channels and a panel of outputs. It
+/// transforms its tiles block by block and holds all it touches in its core's second-level cache; inputs are
+/// transformed once for each panel, which costs less than fetching them from where all cores can reach them. The
+/// chunks' dw are added in order.
+///
+/// By rounds, with many: the transforms of a round of tiles are shared, then units of a block of channels and a panel
+/// multiply them, and add their G^T sums G to dw.
 template <class T> struct winograd_weight_gradient {
   view<T const> x, g;
   packed_weights weights{0, 0, 0};
@@ -131,54 +138,79 @@ template <class T> struct winograd_weight_gradient {
 
   // Set by plan().
   winograd_tiles tiles;
-  even_blocks rounds;
-  bool keeps_sums = false;  // the 36 matrices of sums stay until the last round; else each round adds to dw
+  bool by_chunks = false;
+  even_blocks blocks;  // by chunks: what is transformed at a time
+  int chunks = 1;
+  even_blocks rounds;  // by rounds
 
   T* shared = nullptr;
   int round = 0;
 
-  static constexpr int part_tiles = 32;     // the unit of the transforms, and of the sums of db
+  static constexpr int part_tiles = 32;     // by rounds: the unit of the transforms, and of the sums of db
   static constexpr int unit_channels = 64;  // whose sums a worker holds
 
   void plan() {
-    constexpr std::int64_t round_bytes = 6 << 20, kept_bytes = 10 << 20;
+    constexpr int chunk_channels = 32;  // `kernels --benchmark_filter=conv2d/backward_weights`: at 64 they were even
     tiles = winograd_tiles{g.n, g.h, g.w};
-    std::int64_t const tile_bytes = std::int64_t(sizeof(T)) * winograd_points * (weights.channels + weights.outputs);
-    int const fit = static_cast<int>(std::clamp<std::int64_t>(round_bytes / tile_bytes, 2 * part_tiles, 1024));
-    rounds = even_blocks{tiles.count(), fit};
-    keeps_sums =
-        winograd_points * std::int64_t(weights.channels) * weights.outputs * std::int64_t(sizeof(T)) <= kept_bytes;
+    if (std::max(weights.channels, weights.outputs) <= chunk_channels)
+      cut(true, tiles_of(160 << 10, weights.channels + weights.outputs, 8, 32));
+    else
+      cut(false, tiles_of(6 << 20, weights.channels + weights.outputs, 2 * part_tiles, 1024));
+  }
+  /// Chooses the way, and the most tiles that are transformed at a time; for plan() and tests.
+  void cut(bool chunks_, int most_tiles) {
+    constexpr int wanted_units = 16;
+    by_chunks = chunks_;
+    (by_chunks ? blocks : rounds) = even_blocks{tiles.count(), most_tiles};
+    chunks = by_chunks ? std::clamp(ceil_div(wanted_units, products()), 1, std::max(1, blocks.count)) : 1;
   }
 
   int x_groups() const { return ceil_div(weights.channels, group_channels); }
   int g_groups() const { return ceil_div(weights.outputs, group_channels); }
-  int parts() const { return ceil_div(rounds.size, part_tiles); }
   int channel_blocks() const { return ceil_div(weights.channels, unit_channels); }
+  /// Pairs of a block of channels and a panel.
+  int products() const { return channel_blocks() * weights.panels(); }
+  std::ptrdiff_t bias_elements() const { return std::ptrdiff_t(g_groups()) * group_channels; }
+  /// The sums of one pair lie [point][channel][panel's width].
+  static std::ptrdiff_t sums_point() { return unit_channels * panel_outputs + winograd_gap; }
+
+  /// Transformed x and g lie [point][group][tile][16]: of a block, or of a round.
+  std::ptrdiff_t group_elements() const {
+    return std::ptrdiff_t(by_chunks ? blocks.size : rounds.size) * group_channels;
+  }
+  std::ptrdiff_t point_elements(int groups) const { return groups * group_elements() + winograd_gap; }
+
+  // By chunks. Each has sums of db, and where there are several, of dw.
+  int unit_groups() const { return std::min(x_groups(), unit_channels / group_channels); }
+  int panel_groups() const { return std::min(g_groups(), panel_outputs / group_channels); }
+  /// First of the blocks of tiles that chunk q sums.
+  int chunk_begin(int q) const { return static_cast<int>(std::int64_t(blocks.count) * q / chunks); }
+  bool direct() const { return chunks == 1; }
+  std::int64_t partial_elements() const { return bias_elements() + (direct() ? 0 : weights.size()); }
+
+  // By rounds.
+  int parts() const { return ceil_div(rounds.size, part_tiles); }
   /// Number of the round's tiles.
   int round_tiles() const { return rounds.length(round); }
-
-  /// Transformed x and g lie [point][group][tile][16].
-  std::ptrdiff_t group_elements() const { return std::ptrdiff_t(rounds.size) * group_channels; }
-  std::ptrdiff_t x_point() const { return x_groups() * group_elements() + winograd_gap; }
-  std::ptrdiff_t g_point() const { return g_groups() * group_elements() + winograd_gap; }
-  /// The sums lie like weights of one tap, [point][panel][channel][width]; a worker's are those of one unit.
-  packed_weights sums_layout() const { return {weights.channels, weights.outputs, 1}; }
-  std::ptrdiff_t kept_point() const { return sums_layout().size() + winograd_gap; }
-  static std::ptrdiff_t worker_point() { return unit_channels * panel_outputs + winograd_gap; }
-
-  T* transformed_x() const { return shared; }
-  T* transformed_g() const { return shared + winograd_points * x_point(); }
+  T* transformed_g() const { return shared + winograd_points * point_elements(x_groups()); }
   /// Sums of g, [round][part][outputs].
-  T* bias_parts() const { return transformed_g() + winograd_points * g_point(); }
-  std::ptrdiff_t bias_elements() const { return std::ptrdiff_t(g_groups()) * group_channels; }
-  T* kept_sums() const { return bias_parts() + bias_elements() * parts() * rounds.count; }
+  T* bias_parts() const { return transformed_g() + winograd_points * point_elements(g_groups()); }
 
   std::size_t shared_elements() const {
-    return static_cast<std::size_t>(winograd_points * (x_point() + g_point() + (keeps_sums ? kept_point() : 0)) +
+    if (by_chunks) return static_cast<std::size_t>(chunks * partial_elements());
+    return static_cast<std::size_t>(winograd_points * (point_elements(x_groups()) + point_elements(g_groups())) +
                                     bias_elements() * parts() * rounds.count);
   }
   std::size_t worker_elements() const {
-    return keeps_sums ? 0 : static_cast<std::size_t>(winograd_points * worker_point());
+    std::ptrdiff_t const inputs = by_chunks ? point_elements(unit_groups()) + point_elements(panel_groups()) : 0;
+    return static_cast<std::size_t>(winograd_points * (sums_point() + inputs));
+  }
+
+ private:
+  /// How many tiles' transforms of so many channels fit.
+  static int tiles_of(std::int64_t bytes, int channels, int least, int most) {
+    std::int64_t const tile_bytes = std::int64_t(sizeof(T)) * winograd_points * channels;
+    return static_cast<int>(std::clamp<std::int64_t>(bytes / tile_bytes, least, most));
   }
 };
 
@@ -196,13 +228,11 @@ template <class T> struct winograd_bodies {
 
 /// The Winograd bodies of one instruction set: weight gradient.
 template <class T> struct winograd_gradient_bodies {
-  /// Units: parts x (groups of x and of g).
+  /// By chunks. Units: chunks x blocks of channels x panels.
+  void (*sum_chunk)(winograd_weight_gradient<T> const&, int unit, T* scratch);
+  /// By rounds. Units: parts x (groups of x and of g).
   void (*transform_round)(winograd_weight_gradient<T> const&, int unit);
-  /// Units: points x panels. Only where the sums are kept.
-  void (*add_products)(winograd_weight_gradient<T> const&, int unit);
-  /// Units: blocks of channels x panels. Only where the sums are kept.
-  void (*finish_sums)(winograd_weight_gradient<T> const&, int unit);
-  /// Units: blocks of channels x panels. Only where the sums are not kept.
+  /// By rounds. Units: blocks of channels x panels.
   void (*add_round)(winograd_weight_gradient<T> const&, int unit, T* scratch);
 };
 

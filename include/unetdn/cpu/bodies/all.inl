@@ -33,5 +33,5 @@ inline constexpr winograd_bodies<T> table<winograd_bodies<T>>{share_weights<T>, 
                                                               correlate_outputs_of_panel<T>};
 
 template <class T>
-inline constexpr winograd_gradient_bodies<T> table<winograd_gradient_bodies<T>>{transform_round<T>, add_products<T>,
-                                                                                finish_sums<T>, add_round<T>};
+inline constexpr winograd_gradient_bodies<T> table<winograd_gradient_bodies<T>>{sum_chunk<T>, transform_round<T>,
+                                                                                add_round<T>};

@@ -4,58 +4,51 @@
 // The products of each point are sums of outer products over tiles, so the register tiles of weight_gradient.inl
 // compute them.
 
-template <class T> void transform_round(winograd_weight_gradient<T> const& job, int unit) {
-  int const groups = job.x_groups() + job.g_groups();
-  int const part = unit / groups;
-  int const group = unit % groups;
-  int const first = part * job.part_tiles;
-  int const last = std::min(first + job.part_tiles, job.round_tiles());
-  int const round_begin = job.rounds.begin(job.round);
-  if (group < job.x_groups()) {
-    T* const v = job.transformed_x() + group * job.group_elements();
-    for (int t = first; t < last; ++t)
-      transform_input(job.x, job.tiles.at(round_begin + t), group, v + t * group_channels, job.x_point());
-    return;
-  }
-  int const g_group = group - job.x_groups();
-  T* const v = job.transformed_g() + g_group * job.group_elements();
-  vec<T> sum[group_channels / lanes<T>]{};
-  for (int t = first; t < last; ++t)
-    transform_gradient(job.g, job.tiles.at(round_begin + t), g_group, v + t * group_channels, job.g_point(), sum);
-  T* const part_sum = job.bias_parts() + (job.round * job.parts() + part) * job.bias_elements();
-  for (int i = 0; i < group_channels; i += lanes<T>) store(part_sum + g_group * group_channels + i, sum[i / lanes<T>]);
+/// Transformed x or g, [point][group][tile][16].
+template <class T> struct winograd_operand {
+  T* data;
+  std::ptrdiff_t point, group;
+};
+
+/// One block of channels and one panel of outputs.
+struct winograd_product {
+  int first_channel, channels, panel;
+};
+
+template <class T> inline winograd_product product_of(winograd_weight_gradient<T> const& job, int index) {
+  int const first = index / job.weights.panels() * job.unit_channels;
+  return {first, std::min(job.unit_channels, job.weights.channels - first), index % job.weights.panels()};
 }
 
-/// sums[c][k] (+)= one point's products over the round's tiles, for `channels` channels from `first` on and one panel.
+/// sums[point][c][k] (+)= the products over `tiles` tiles of the channels x[c] and the panel's outputs g[k].
 template <class T>
-inline void multiply_panel(winograd_weight_gradient<T> const& job, int point, int first, int channels, int panel,
-                           T* sums, bool add) {
-  int const width = job.weights.width(panel);
-  position_walk const walk{1, job.round_tiles(), 0, 0, job.group_elements(), width};
-  T const* const x = job.transformed_x() + point * job.x_point() + first / group_channels * job.group_elements();
-  T const* const g =
-      job.transformed_g() + point * job.g_point() + panel * (panel_outputs / group_channels) * job.group_elements();
-  for (int c = 0; c < channels; c += group_channels) {
-    int const count = std::min(group_channels, channels - c);
-    T const* const x_group = x + c / group_channels * job.group_elements();
-    for (int k = 0; k < width; k += tile_outputs<T>) {
-      T const* const g_first = g + k / group_channels * job.group_elements() + k % group_channels;
-      T* const to = sums + c * width + k;
-      if (strip_outputs<T>(width, k / tile_outputs<T>) == tile_outputs<T>)
-        multiply_outer_group<T, tile_vectors>(walk, count, x_group, g_first, to, add);
-      else
-        multiply_outer_group<T, 1>(walk, count, x_group, g_first, to, add);
+inline void multiply_transforms(winograd_weight_gradient<T> const& job, winograd_product part, int tiles,
+                                winograd_operand<T> x, winograd_operand<T> g, T* sums, bool add) {
+  int const width = job.weights.width(part.panel);
+  position_walk const walk{1, tiles, 0, 0, g.group, width};
+  for (int point = 0; point < winograd_points; ++point, x.data += x.point, g.data += g.point, sums += job.sums_point())
+    for (int c = 0; c < part.channels; c += group_channels) {
+      int const count = std::min(group_channels, part.channels - c);
+      T const* const x_group = x.data + c / group_channels * x.group;
+      for (int k = 0; k < width; k += tile_outputs<T>) {
+        T const* const g_first = g.data + k / group_channels * g.group + k % group_channels;
+        T* const to = sums + c * width + k;
+        if (strip_outputs<T>(width, k / tile_outputs<T>) == tile_outputs<T>)
+          multiply_outer_group<T, tile_vectors>(walk, count, x_group, g_first, to, add);
+        else
+          multiply_outer_group<T, 1>(walk, count, x_group, g_first, to, add);
+      }
     }
-  }
 }
 
-/// dw (+)= G^T sums G, for `channels` channels from `first` on and one panel.
+/// dw (+)= G^T sums G for one product; dw are the weights' sums from their first element on.
 template <class T>
-inline void finish_panel(winograd_weight_gradient<T> const& job, int first, int channels, int panel, T const* sums,
-                         std::ptrdiff_t point, bool add) {
-  int const width = job.weights.width(panel);
-  T* dw = job.dw + job.weights.panel_begin(panel) + std::ptrdiff_t(first) * 9 * width;
-  for (int c = 0; c < channels; ++c, dw += 9 * width, sums += width)
+inline void finish_product(winograd_weight_gradient<T> const& job, winograd_product part, T const* sums, T* dw,
+                           bool add) {
+  int const width = job.weights.width(part.panel);
+  std::ptrdiff_t const point = job.sums_point();
+  dw += job.weights.panel_begin(part.panel) + std::ptrdiff_t(part.first_channel) * 9 * width;
+  for (int c = 0; c < part.channels; ++c, dw += 9 * width, sums += width)
     for (int k = 0; k < width; k += lanes<T>) {
       vec<T> taps[9];
       transform_sums<T>(sums + k, point, taps);
@@ -67,29 +60,73 @@ inline void finish_panel(winograd_weight_gradient<T> const& job, int first, int 
     }
 }
 
-template <class T> void add_products(winograd_weight_gradient<T> const& job, int unit) {
-  int const panels = job.weights.panels();
-  int const point = unit / panels;
-  int const panel = unit % panels;
-  T* const sums = job.kept_sums() + point * job.kept_point() + job.sums_layout().panel_begin(panel);
-  multiply_panel(job, point, 0, job.weights.channels, panel, sums, job.round > 0);
+template <class T> void sum_chunk(winograd_weight_gradient<T> const& job, int unit, T* scratch) {
+  int const chunk = unit / job.products();
+  winograd_product const part = product_of(job, unit % job.products());
+  int const x_groups = ceil_div(part.channels, group_channels);
+  int const g_groups = job.weights.width(part.panel) / group_channels;
+  int const first_x_group = part.first_channel / group_channels;
+  int const first_g_group = part.panel * (panel_outputs / group_channels);
+  winograd_operand<T> const x{scratch, job.point_elements(job.unit_groups()), job.group_elements()};
+  winograd_operand<T> const g{x.data + winograd_points * x.point, job.point_elements(job.panel_groups()), x.group};
+  T* const sums = g.data + winograd_points * g.point;
+
+  vec<T> bias[panel_outputs / group_channels][group_channels / lanes<T>]{};
+  int const begin = job.chunk_begin(chunk);
+  int const end = job.chunk_begin(chunk + 1);
+  for (int block = begin; block < end; ++block) {
+    int const first = job.blocks.begin(block);
+    int const tiles = job.blocks.length(block);
+    for (int t = 0; t < tiles; ++t) {
+      auto const tile = job.tiles.at(first + t);
+      for (int i = 0; i < x_groups; ++i)
+        transform_input(job.x, tile, first_x_group + i, x.data + i * x.group + t * group_channels, x.point);
+      for (int i = 0; i < g_groups; ++i)
+        transform_gradient(job.g, tile, first_g_group + i, g.data + i * g.group + t * group_channels, g.point, bias[i]);
+    }
+    multiply_transforms(job, part, tiles, x, g, sums, block > begin);
+  }
+
+  T* const partial = job.shared + chunk * job.partial_elements();
+  finish_product<T>(job, part, sums, job.direct() ? job.dw : partial + job.bias_elements(),
+                    job.direct() && job.accumulate);
+  if (part.first_channel > 0) return;
+  for (int i = 0; i < g_groups; ++i)
+    for (int v = 0; v < group_channels / lanes<T>; ++v)
+      store(partial + (first_g_group + i) * group_channels + v * lanes<T>, bias[i][v]);
 }
 
-template <class T> void finish_sums(winograd_weight_gradient<T> const& job, int unit) {
-  int const panels = job.weights.panels();
-  int const panel = unit % panels;
-  int const first = unit / panels * job.unit_channels;
-  int const channels = std::min(job.unit_channels, job.weights.channels - first);
-  finish_panel(job, first, channels, panel, job.kept_sums() + job.sums_layout().index(first, 0, panel * panel_outputs),
-               job.kept_point(), job.accumulate);
+template <class T> void transform_round(winograd_weight_gradient<T> const& job, int unit) {
+  int const groups = job.x_groups() + job.g_groups();
+  int const part = unit / groups;
+  int const group = unit % groups;
+  int const first = part * job.part_tiles;
+  int const last = std::min(first + job.part_tiles, job.round_tiles());
+  int const round_begin = job.rounds.begin(job.round);
+  if (group < job.x_groups()) {
+    T* const v = job.shared + group * job.group_elements();
+    for (int t = first; t < last; ++t)
+      transform_input(job.x, job.tiles.at(round_begin + t), group, v + t * group_channels,
+                      job.point_elements(job.x_groups()));
+    return;
+  }
+  int const g_group = group - job.x_groups();
+  T* const v = job.transformed_g() + g_group * job.group_elements();
+  vec<T> sum[group_channels / lanes<T>]{};
+  for (int t = first; t < last; ++t)
+    transform_gradient(job.g, job.tiles.at(round_begin + t), g_group, v + t * group_channels,
+                       job.point_elements(job.g_groups()), sum);
+  T* const part_sum = job.bias_parts() + (job.round * job.parts() + part) * job.bias_elements();
+  for (int i = 0; i < group_channels / lanes<T>; ++i) store(part_sum + g_group * group_channels + i * lanes<T>, sum[i]);
 }
 
 template <class T> void add_round(winograd_weight_gradient<T> const& job, int unit, T* scratch) {
-  int const panels = job.weights.panels();
-  int const panel = unit % panels;
-  int const first = unit / panels * job.unit_channels;
-  int const channels = std::min(job.unit_channels, job.weights.channels - first);
-  for (int point = 0; point < winograd_points; ++point)
-    multiply_panel(job, point, first, channels, panel, scratch + point * job.worker_point(), false);
-  finish_panel(job, first, channels, panel, scratch, job.worker_point(), job.round > 0 || job.accumulate);
+  winograd_product const part = product_of(job, unit);
+  std::ptrdiff_t const group = job.group_elements();
+  winograd_operand<T> const x{job.shared + part.first_channel / group_channels * group,
+                              job.point_elements(job.x_groups()), group};
+  winograd_operand<T> const g{job.transformed_g() + part.panel * (panel_outputs / group_channels) * group,
+                              job.point_elements(job.g_groups()), group};
+  multiply_transforms(job, part, job.round_tiles(), x, g, scratch, false);
+  finish_product<T>(job, part, scratch, job.dw, job.round > 0 || job.accumulate);
 }
