@@ -7,6 +7,7 @@
 #include <unetdn/loss.hpp>
 
 #include "catch.hpp"
+#include "devices/on_devices.hpp"
 #include "ops/windows.hpp"
 #include "reference/loss.hpp"
 #include "thrown.hpp"
@@ -156,4 +157,144 @@ TEST_CASE("losses have names, and other shapes are refused") {
   }
   CHECK(thrown([&] { loss_and_gradient(dev, loss_kind::l1_ssim, x, x, x); }) ==
         "the loss l1_ssim has windows of 11 x 11 pixels and the picture only 4 x 4; use larger ones or another loss");
+}
+
+// On devices that run kernels.
+
+namespace {
+
+/// A loss, and the scale of its gradient, in device memory.
+template <class Device> class device_loss {
+ public:
+  device_loss(Device& dev, float scale) : dev_{dev}, memory_{static_cast<unsigned char*>(dev.allocate(16))} {
+    dev.upload(memory_ + 8, &scale, sizeof scale);
+  }
+  device_loss(device_loss const&) = delete;
+  device_loss& operator=(device_loss const&) = delete;
+  ~device_loss() { Device::release(memory_); }
+  double* loss() { return reinterpret_cast<double*>(memory_); }
+  float* scale() { return reinterpret_cast<float*>(memory_ + 8); }
+  double read() {
+    double value;
+    dev_.download(&value, memory_, sizeof value);
+    return value;
+  }
+
+ private:
+  Device& dev_;
+  unsigned char* memory_;
+};
+
+std::size_t extent(int e) { return static_cast<std::size_t>(e); }
+
+double reference_loss(loss_kind kind, std::vector<double> const& y, std::vector<double> const& target, shape const& s) {
+  if (kind != loss_kind::l1_ssim) return expected_loss(kind, y, target);
+  return reference::l1_ssim(y, target, extent(s.n), extent(s.h), extent(s.w), extent(s.c));
+}
+std::vector<double> reference_gradient(loss_kind kind, std::vector<double> const& y, std::vector<double> const& target,
+                                       shape const& s) {
+  if (kind == loss_kind::l1) return reference::l1_gradient(y, target);
+  if (kind == loss_kind::mse) return reference::mse_gradient(y, target);
+  return reference::l1_ssim_gradient(y, target, extent(s.n), extent(s.h), extent(s.w), extent(s.c));
+}
+
+/// Something like a picture, and something like what a network makes of it: smooth in one half, noise in the other.
+std::vector<double> picture(shape const& s, unsigned seed) {
+  std::vector<double> values = random_values<double>(elements(s), seed);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    double const x = double(i) / double(values.size());
+    values[i] = 0.5 + 0.3 * std::sin(9 * x) + (i % 97 < 48 ? 0.02 : 0.3) * values[i];
+  }
+  return values;
+}
+
+double largest(std::vector<double> const& v) {
+  double most = 0;
+  for (double const x : v) most = std::max(most, std::abs(x));
+  return most;
+}
+
+}  // namespace
+
+TEST_CASE("the reference's gradients are the limits of its differences") {
+  shape const s{1, 12, 13, 2};
+  auto const y = picture(s, 1), target = picture(s, 2), direction = random_values<double>(elements(s), 3);
+  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse, loss_kind::l1_ssim}) {
+    auto const f = [&](double t) {
+      auto moved = y;
+      for (std::size_t i = 0; i < moved.size(); ++i) moved[i] += t * direction[i];
+      return reference_loss(kind, moved, target, s);
+    };
+    double const h = 1e-7;
+    CHECK(dot(reference_gradient(kind, y, target, s), direction) == Approx((f(h) - f(-h)) / (2 * h)).epsilon(1e-6));
+  }
+}
+
+TEMPLATE_LIST_TEST_CASE("the loss and its gradient from kernels are their definitions", "", test::gpu_rows) {
+  using T = typename TestType::element;
+  double const unit = std::is_same_v<T, float> ? 0x1p-24 : std::is_same_v<T, bf16> ? 0x1p-8 : 0x1p-11;
+  std::vector<double> losses;
+  test::on_device<TestType>([&](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    std::size_t at = 0;
+    auto const run = [&](loss_kind kind, shape const& s, test::placement const& from, test::placement const& to) {
+      INFO(to_string(kind) << " of " << to_string(s) << ", " << from.name << " to " << to.name);
+      float const scale = 16;
+      device_loss<device> out{dev, scale};
+      test::window<T, device> y{dev, s, from, picture(s, 1)}, dy{dev, s, to};
+      test::window<float, device> target{dev, s, to, picture(s, 2)};
+      auto const values = y.read(), wanted = target.read();
+      loss_and_gradient(dev, kind, y.view(), target.view(), dy.view(), out.loss(), out.scale());
+      double const loss = out.read(), expected = reference_loss(kind, values, wanted, s);
+      // SSIM's variances are differences of means of squares, and its constant C2 is all that stands below them.
+      double const of_ssim = kind == loss_kind::l1_ssim ? 0x1p-24 / 9e-4 : 0;
+      CHECK(std::abs(loss - expected) <= 20 * 0x1p-24 * expected + of_ssim);
+      auto const gradient = dy.read();
+      auto of_reference = reference_gradient(kind, values, wanted, s);
+      for (double& g : of_reference) g *= double(scale);
+      // Rounded to T once, by half a subnormal step of fp16 at least.
+      double const most = largest(of_reference);
+      CHECK(distance(gradient, of_reference) <= most * (unit + 8 * 0x1p-24 + of_ssim) + 0x1p-25);
+      CHECK(y.read() == values);
+
+      // Equal bits in every way of running it, and where the gradient overwrites the picture.
+      if (losses.size() == at) losses.push_back(loss);
+      CHECK(losses[at++] == loss);
+      loss_and_gradient(dev, kind, y.view(), target.view(), y.view(), out.loss(), out.scale());
+      CHECK(y.read() == gradient);
+      CHECK(out.read() == loss);
+    };
+    for (auto const& from : test::placements) {
+      for (auto const& to : {test::placements[0], test::placements[2], test::placements[4]}) {
+        for (shape const& s : {shape{1, 1, 1, 1}, shape{2, 3, 5, 3}, shape{1, 1, 300, 64}}) {
+          run(loss_kind::l1, s, from, to);
+          run(loss_kind::mse, s, from, to);
+        }
+      }
+    }
+    run(loss_kind::l1_ssim, {1, 11, 11, 1}, test::placements[0], test::placements[0]);
+    run(loss_kind::l1_ssim, {2, 12, 29, 3}, test::placements[2], test::placements[0]);
+    run(loss_kind::l1_ssim, {1, 33, 42, 2}, test::placements[4], test::placements[1]);
+    run(loss_kind::l1_ssim, {1, 75, 43, 1}, test::placements[0], test::placements[4]);
+
+    // Without a scale it is 1; NaN shows in the loss.
+    device_loss<device> out{dev, 16};
+    shape const s{1, 2, 2, 3};
+    test::window<T, device> y{dev, s, test::placements[0], std::vector<double>(12, 1)}, dy{dev, s, test::placements[0]};
+    test::window<float, device> zero{dev, s, test::placements[0], std::vector<double>(12, 0)};
+    loss_and_gradient(dev, loss_kind::mse, y.view(), zero.view(), dy.view(), out.loss());
+    CHECK(out.read() == 1);
+    CHECK(dy.read() == std::vector<double>(12, double(float(T(2.f / 12)))));
+    y.write({0, 0, 0, 0, std::numeric_limits<double>::quiet_NaN(), 0, 0, 0, 0, 0, 0, 0});
+    loss_and_gradient(dev, loss_kind::l1, y.view(), zero.view(), dy.view(), out.loss());
+    CHECK(std::isnan(out.read()));
+    auto const refused = [&](loss_kind kind, auto a, auto b, auto c) {
+      CHECK_THROWS_AS(loss_and_gradient(dev, kind, a, b, c, out.loss()), argument_error);
+    };
+    refused(loss_kind::l1_ssim, y.view(), zero.view(), dy.view());
+    refused(loss_kind::l1, y.view().crop(0, 0, 1, 2), zero.view(), dy.view());
+    refused(loss_kind::l1, y.view(), zero.view().channels(0, 2), dy.view());
+    refused(loss_kind::l1, y.view(), zero.view(), dy.view().crop(0, 0, 2, 1));
+    refused(loss_kind::l1, y.view().images(0, 0), zero.view().images(0, 0), dy.view().images(0, 0));
+  });
 }

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <string_view>
 #include <vector>
 
+#include <unetdn/core/half.hpp>
 #include <unetdn/cpu/bodies.hpp>
+#include <unetdn/kernels/loss.hpp>
+#include <unetdn/kernels/reduce.hpp>
 #include <unetdn/metrics.hpp>
 #include <unetdn/ops/elementwise.hpp>
+#include <unetdn/ops/reduce.hpp>
 
 namespace unetdn {
 
@@ -41,12 +46,24 @@ inline loss_kind parse_loss(std::string_view name) {
 inline int smallest_side(loss_kind kind) { return kind == loss_kind::l1_ssim ? 11 : 1; }
 
 /// y and target read, dy written; l1_ssim filters four maps, and three on the way back, by 11 taps in each direction.
+/// The target of a 16-bit y is in float.
 inline op_cost loss_cost(loss_kind kind, unetdn::shape y, std::size_t element_bytes = sizeof(float)) {
   double const flops = kind == loss_kind::l1_ssim ? 7 * 2 * 2 * 11 + 60 : 4;
-  return {flops * double(y.size()), 3.0 * double(y.size()) * double(element_bytes)};
+  std::size_t const target_bytes = std::max(element_bytes, sizeof(float));
+  return {flops * double(y.size()), double(y.size()) * double(2 * element_bytes + target_bytes)};
 }
 
 namespace detail {
+
+/// SSIM's part of the loss l1_ssim.
+inline constexpr double ssim_part = 0.1;
+
+/// Throws argument_error where no window of SSIM fits a picture.
+inline void check_windows(int h, int w) {
+  int const side = smallest_side(loss_kind::l1_ssim);
+  check(h >= side && w >= side, "the loss l1_ssim has windows of ", side, " x ", side, " pixels and the picture only ",
+        h, " x ", w, "; use larger ones or another loss");
+}
 
 /// SSIM of two pictures and its derivative with respect to the first; the window is metrics.hpp's Gaussian, the range
 /// of the data 1.
@@ -66,8 +83,7 @@ template <class T> class ssim_derivative {
     fit_h_ = h - length + 1;
     fit_w_ = w - length + 1;
     border_ = length - 1;
-    check(fit_h_ > 0 && fit_w_ > 0, "the loss l1_ssim has windows of ", length, " x ", length,
-          " pixels and the picture only ", h, " x ", w, "; use larger ones or another loss");
+    check_windows(h, w);
     for (map& m : filtered_) m.resize(elements(h_, fit_w_));
     for (map& m : means_) m.resize(elements(1, fit_w_));
     for (map& m : derivatives_) m.resize(elements(fit_h_ + 2 * border_, fit_w_ + 2 * border_));
@@ -183,7 +199,7 @@ template <class T> class ssim_derivative {
 
 }  // namespace detail
 
-/// The loss of y against target, a mean over all elements, and its gradient with respect to y:
+/// The loss of y against target on the cpu device, a mean over all elements, and its gradient with respect to y:
 ///   l1       |y - target|                                 dy = sign(y - target) / size
 ///   mse      (y - target)^2                               dy = 2 (y - target) / size
 ///   l1_ssim  |y - target| + (1 - SSIM) / 10               the mean of SSIM is over windows that fit
@@ -196,12 +212,11 @@ template <class T> class ssim_derivative {
 template <class T, class Device>
 double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<T> const> y,
                          view<std::type_identity_t<T> const> target, view<T> dy) {
-  static_assert(std::is_same_v<Device, cpu>, "loss_and_gradient runs on the cpu device only");
+  static_assert(detail::is_cpu<Device>, "a GPU writes the loss into device memory: pass its address");
   detail::check_same_shape("loss", y, target);
   detail::check_same_shape("loss", y, dy);
   check(y.size() > 0, "loss: there is nothing to compare in windows of ", to_string(detail::extents(y)));
   double const elements = static_cast<double>(y.size());
-  constexpr double ssim_part = 0.1;
 
   // One row: the elementwise part of the loss, and what SSIM adds to its gradient.
   auto const row_loss = [&](int image, int row, T const* ssim_gradient) {
@@ -218,7 +233,7 @@ double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<
         } else {
           sum += std::abs(double(difference));
           d[channel] = T(double((difference > 0) - (difference < 0)) / elements);
-          if (ssim_gradient) d[channel] -= T(ssim_part / y.n) * *ssim_gradient++;
+          if (ssim_gradient) d[channel] -= T(detail::ssim_part / y.n) * *ssim_gradient++;
         }
       }
     }
@@ -230,7 +245,7 @@ double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<
     std::vector<double> images(static_cast<std::size_t>(y.n));
     dev.parallel(y.n, [&](int image, int) {
       detail::ssim_derivative<T> ssim(y.h, y.w, y.c);
-      double sum = ssim_part * (1 - ssim(y.images(image, 1), target.images(image, 1))) / y.n;
+      double sum = detail::ssim_part * (1 - ssim(y.images(image, 1), target.images(image, 1))) / y.n;
       for (int row = 0; row < y.h; ++row) sum += row_loss(image, row, ssim.gradient(row)) / elements;
       images[static_cast<std::size_t>(image)] = sum;
     });
@@ -244,6 +259,81 @@ double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<
   });
   for (double const row : rows) loss += row;
   return loss / elements;
+}
+
+namespace detail {
+
+/// Where the parts of a GPU's loss lie in scratch memory, in floats.
+struct loss_scratch {
+  std::size_t gradient = 0;      ///< SSIM's, dense; comes first
+  std::size_t sums = 0;          ///< of blocks of loss_gradient
+  std::size_t similarities = 0;  ///< of tiles
+
+  loss_scratch(loss_kind kind, unetdn::shape const& s) : sums{reduction_blocks} {
+    if (kind != loss_kind::l1_ssim) return;
+    extent3 const tiles = ssim_tiles(s);
+    gradient = round_up(static_cast<std::size_t>(s.size()), 4);  // what follows stays aligned
+    similarities =
+        static_cast<std::size_t>(tiles.x) * static_cast<std::size_t>(tiles.y) * static_cast<std::size_t>(tiles.z);
+  }
+  std::size_t bytes() const { return (gradient + sums + similarities) * sizeof(float); }
+
+  static extent3 ssim_tiles(unetdn::shape const& s) {
+    constexpr int tile = kernels::ssim_gradient<float>::tile;
+    return {ceil_div(s.w, tile), ceil_div(s.h, tile), s.n * s.c};
+  }
+};
+
+}  // namespace detail
+
+/// Bytes of scratch memory that loss_and_gradient takes on a GPU: with SSIM 4 an element, a few KiB otherwise.
+inline std::size_t loss_scratch_bytes(loss_kind kind, unetdn::shape y) { return detail::loss_scratch(kind, y).bytes(); }
+
+/// The same loss and gradient on a GPU, without a wait: the loss goes to `loss` in device memory, and dy is multiplied
+/// by `*loss_scale`, also in device memory, or by 1 where that is null.
+/// y[N,H,W,C]; target[N,H,W,C] in float; dy[N,H,W,C] may be y. Sums are taken in float within a block and in double
+/// over the blocks, in a fixed order. Takes loss_scratch_bytes() of scratch. Throws argument_error as the cpu's does.
+template <class T, class Device>
+void loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<T> const> y, view<float const> target,
+                       view<T> dy, double* loss, float const* loss_scale = nullptr) {
+  static_assert(!Device::is_host && Device::template supports<T>,
+                "this form is for cuda and emulated, with float, bf16 and fp16");
+  detail::check_same_shape("loss", y, target);
+  detail::check_same_shape("loss", y, dy);
+  unetdn::shape const s = detail::extents(y);
+  check(s.size() > 0, "loss: there is nothing to compare in windows of ", to_string(s));
+  detail::loss_scratch const parts(kind, s);
+  auto* const scratch = static_cast<float*>(dev.scratch(parts.bytes()));
+  auto* const sums = scratch + parts.gradient;
+  auto* const similarities = sums + parts.sums;
+  double const elements = static_cast<double>(s.size());
+
+  view<float const> ssim{nullptr, s.n, s.h, s.w, s.c};
+  double similarity_weight = 0;
+  if (kind == loss_kind::l1_ssim) {
+    using kernel = kernels::ssim_gradient<T>;
+    detail::check_windows(s.h, s.w);
+    extent3 const tiles = parts.ssim_tiles(s);
+    check(tiles.y <= 65535 && tiles.z <= 65535, "loss: a batch of ", to_string(s),
+          " is too large for one launch; use smaller pictures or a smaller batch");
+    similarity_weight = -detail::ssim_part / (double(s.h - kernel::reach) * (s.w - kernel::reach) * s.n * s.c);
+    kernel k{y, target, scratch, similarities, static_cast<float>(similarity_weight), {}};
+    std::vector<double> const taps = detail::ssim_taps(ssim_window::gaussian_11);
+    std::copy(taps.begin(), taps.end(), k.tap);
+    launch(dev, tiles, k);
+    ssim.data = scratch;
+  }
+  bool const squared = kind == loss_kind::mse;
+  detail::collapse(y, target, dy, ssim);
+  bool const aligned = detail::aligned_pixels(y) && detail::aligned_pixels(target) && detail::aligned_pixels(dy) &&
+                       detail::aligned_pixels(ssim);
+  extent3 const grid = detail::reduction_grid<kernels::loss_gradient<T>>("loss", y);
+  launch(dev, grid,
+         kernels::loss_gradient<T>{y, target, ssim, dy, loss_scale, sums,
+                                   static_cast<float>((squared ? 2 : 1) / elements), squared, aligned});
+  launch(dev, {1},
+         kernels::add_partials{sums, grid.x, 1 / elements, similarities, static_cast<int>(parts.similarities),
+                               similarity_weight, ssim ? detail::ssim_part : 0, loss});
 }
 
 }  // namespace unetdn

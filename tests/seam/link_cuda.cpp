@@ -7,6 +7,7 @@
 
 #include <unetdn/core/tensor.hpp>
 #include <unetdn/devices/cuda.hpp>
+#include <unetdn/loss.hpp>
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/elementwise.hpp>
@@ -103,9 +104,27 @@ template <class T> bool loads(cuda& dev) {
   return right;
 }
 
+/// Whether equal pictures have no loss.
+template <class T> bool compares(cuda& dev) {
+  using namespace unetdn;
+  shape const s{1, 12, 12, 1};
+  tensor<T, cuda> y{dev, s};
+  tensor<float, cuda> target{dev, s};
+  buffer<float, cuda> memory{dev, 2};
+  auto* const loss = reinterpret_cast<double*>(memory.data());
+  bool right = true;
+  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse, loss_kind::l1_ssim}) {
+    loss_and_gradient(dev, kind, y.view(), target.view(), y.view(), loss);
+    double value = 1;
+    dev.download(&value, loss, sizeof value);
+    right = right && std::abs(value) < 1e-6;
+  }
+  return right;
+}
+
 template <class T> bool all_right(cuda& dev) {
   return elementwise_sum<T>(dev) == 2.25 && pooling_sum<T>(dev) == 24 && works<T>(dev) && updates<T>(dev) &&
-         loads<T>(dev);
+         loads<T>(dev) && compares<T>(dev);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include <unetdn/core/tensor.hpp>
+#include <unetdn/loss.hpp>
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/elementwise.hpp>
@@ -16,6 +17,7 @@
 #include "catch.hpp"
 #include "devices/kernels.hpp"
 #include "devices/window.hpp"
+#include "reference/loss.hpp"
 #include "reference/max_pool2d.hpp"
 #include "reference/reduce.hpp"
 #include "reference/relu.hpp"
@@ -85,6 +87,19 @@ bool max_pool2d_is_right(emulated& dev) {
   reference::max_pool2d const ref{s.n, s.h, s.w, s.c};
   auto const pooled = ref.forward(values);
   return y.read() == pooled && dx.read() == ref.backward(values, pooled, std::vector<double>(values.size()), false);
+}
+
+bool loss_is_right(emulated& dev) {
+  shape const s{1, 15, 23, 1};
+  auto const values = some_numbers(s.size(), 1), wanted = some_numbers(s.size(), 2);
+  window<float, emulated> y{dev, s, placements[0], values}, target{dev, s, placements[0], wanted};
+  window<float, emulated> dy{dev, s, placements[0]};
+  double loss = 0;
+  loss_and_gradient(dev, loss_kind::l1_ssim, y.view(), target.view(), dy.view(), &loss);
+  bool right = std::abs(loss - reference::l1_ssim(values, wanted, 1, 15, 23, 1)) < 1e-4;
+  auto const gradient = dy.read(), expected = reference::l1_ssim_gradient(values, wanted, 1, 15, 23, 1);
+  for (std::size_t i = 0; i < gradient.size(); ++i) right = right && std::abs(gradient[i] - expected[i]) < 1e-6;
+  return right;
 }
 
 bool exchange_is_right(emulated& dev) {
@@ -165,6 +180,7 @@ operation const operations[] = {
     {"noise", noise_is_right, 0},
     {"element-wise operations", elementwise_is_right, 0},
     {"max_pool2d", max_pool2d_is_right, 0},
+    {"loss", loss_is_right, 7},
     {"exchange (a test's kernel)", exchange_is_right, 4},
     {"multiply (a test's kernel)", multiply_is_right, 3},
     {"two_groups (a test's kernel)", two_groups_are_right, 4},

@@ -12,11 +12,13 @@ namespace unetdn {
 
 namespace detail {
 
-/// Blocks of sum_partials: a function of the window alone, never of the GPU, so that the bits are the same on each.
-template <class T> extent3 sum_grid(view<T> const& x) {
-  constexpr int most = 1024;  // enough to fill a large GPU several times over
-  extent3 const one_piece_a_thread = elementwise_grid<kernels::sum_partials<std::remove_const_t<T>>>("sum", x);
-  return {std::min(most, one_piece_a_thread.x)};
+/// Most blocks of a reduction: enough to fill a large GPU several times over.
+inline constexpr int reduction_blocks = 1024;
+
+/// Blocks of a reduction over a window: a function of the window alone, never of the GPU, so that the bits are the same
+/// on each.
+template <class K, class T> extent3 reduction_grid(char const* op, view<T> const& x) {
+  return {std::min(reduction_blocks, elementwise_grid<K>(op, x).x)};
 }
 
 inline double in_order(double const* v, std::size_t count) {
@@ -55,7 +57,7 @@ template <class T, class Device> double sum(Device& dev, view<T> x) {
   } else {
     view<element const> window = x;
     detail::collapse(window);
-    extent3 const grid = detail::sum_grid(window);
+    extent3 const grid = detail::reduction_grid<kernels::sum_partials<element>>("sum", window);
     std::size_t const blocks = static_cast<std::size_t>(grid.x);
     auto* const partial = static_cast<float*>(dev.scratch(blocks * sizeof(float)));
     launch(dev, grid, kernels::sum_partials<element>{window, partial, detail::aligned_pixels(window)});
