@@ -9,6 +9,4 @@ template void launch(cuda&, extent3, kernels::squared_norm_partials const&);
 template void launch(cuda&, extent3, kernels::adamw_update<float> const&);
 template void launch(cuda&, extent3, kernels::adamw_update<bf16> const&);
 template void launch(cuda&, extent3, kernels::adamw_update<fp16> const&);
-template void launch(cuda&, extent3, kernels::recast<bf16> const&);
-template void launch(cuda&, extent3, kernels::recast<fp16> const&);
 }  // namespace unetdn

@@ -17,6 +17,7 @@
 #include <unetdn/kernels/reduce.hpp>
 #include <unetdn/ops/checks.hpp>
 #include <unetdn/ops/cost.hpp>
+#include <unetdn/ops/elementwise.hpp>
 
 namespace unetdn {
 
@@ -143,9 +144,9 @@ void adamw_step(Device& dev, adamw_options const& options, update_options const&
 /// to[i] = from[i] for i < size, rounded to a 16-bit type: what a network reads of weights that are kept in float.
 template <class T, class Device> void recast(Device& dev, float const* from, T* to, std::int64_t size) {
   static_assert(!Device::is_host && is_16_bit<T>, "recast is for bf16 and fp16, on cuda and emulated");
-  if (size == 0) return;
-  bool const aligned = detail::aligned_to(16, from) && detail::aligned_to(8, to);
-  launch(dev, detail::flat_grid<kernels::recast<T>>("recast", size), kernels::recast<T>{from, to, size, aligned});
+  check(size <= std::numeric_limits<int>::max(), "recast: an array of ", size, " elements is too long for one launch");
+  int const n = static_cast<int>(size);
+  convert<T>(dev, view<float const>{from, 1, 1, 1, n}, view<T>{to, 1, 1, 1, n});
 }
 
 /// Each element read once.

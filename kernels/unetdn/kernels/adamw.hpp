@@ -41,23 +41,6 @@ UNETDN_DEVICE void store_four_rounded(T* to, piece<float> const& p, std::int64_t
   }
 }
 
-/// to[i] = from[i], rounded to a 16-bit type, for i < size.
-///
-/// A thread owns four elements. Traffic: 6 bytes an element. Bound: memory bandwidth.
-template <class T> struct recast {
-  static constexpr int threads = 256;
-  struct shared {};
-  float const* from;
-  T* to;
-  std::int64_t size;
-  bool aligned;  // `from` to 16 bytes, `to` to 8
-
-  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
-    std::int64_t const i = (std::int64_t(block.index().x) * threads + block.thread()) * update_width;
-    if (i < size) store_four_rounded(to + i, load_four(from + i, size - i, aligned), size - i, aligned);
-  }
-};
-
 /// partial[b] = sum of the squares of the elements of x that block b owns; add_partials adds the blocks.
 ///
 /// A thread adds every (blocks * threads)-th four in float, in order, and block_sum adds the threads: the bits depend
