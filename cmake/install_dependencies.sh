@@ -25,7 +25,10 @@ test       command:clang-format           clang-format        clang-tools-extra 
 test       command:clang-tidy             clang-tidy          clang-tools-extra       clang
 test       command:setarch                util-linux          util-linux              util-linux
 test       command:chromium           chromium?           chromium                chromium
+test       command:aarch64-linux-gnu-g++ g++-aarch64-linux-gnu? gcc-c++-aarch64-linux-gnu aarch64-linux-gnu-gcc
+test       command:qemu-aarch64           qemu-user?          qemu-user               qemu-user
 benchmark  header:benchmark/benchmark.h   libbenchmark-dev    google-benchmark-devel  benchmark
+benchmark  header:dnnl.hpp            libdnnl-dev?        onednn-devel            onednn
 '
 
 # present "command:NAME", "header:NAME|NAME" or "sanitizer:NAME", a library of clang++

@@ -89,6 +89,9 @@ stage "AddressSanitizer, UndefinedBehaviorSanitizer: build" build asan &&
 stage "ThreadSanitizer: build" build tsan && stage "ThreadSanitizer: tests" run_thread_tests
 stage "fuzzing: build" build fuzz && stage "fuzzing" tests/fuzz/run.sh
 stage "consumers" tests/consume/run.sh
+if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then
+  stage "64-bit ARM, emulated" tests/arm/run.sh
+fi
 if clang-format --version | grep -q 'version 14\.'; then
   stage "clang-format" check_format
 fi

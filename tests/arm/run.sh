@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# tests/arm/run.sh
+# Compiles the portable bodies for 64-bit ARM and runs tests of small shapes under qemu: the bits of the random numbers,
+# convolutions and pooling against their definitions, and the network against PyTorch's results.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+for tool in aarch64-linux-gnu-g++ qemu-aarch64; do
+  if ! command -v "$tool" >/dev/null; then
+    echo "tests/arm/run.sh needs $tool: cmake/install_dependencies.sh test" >&2
+    exit 1
+  fi
+done
+work=build/arm
+mkdir -p "$work/include"
+ln -sfn /usr/include/catch2 "$work/include/catch2" # by itself: the folder around it is the host's
+
+# compile SOURCE FLAG...
+compile() {
+  aarch64-linux-gnu-g++ -std=c++20 -DUNETDN_COMPILED -DUNETDN_TEST_SOURCE="\"$PWD/tests\"" \
+    -I include -I kernels -I tests -isystem build/arm/include \
+    -Wall -Wextra -Wpedantic -Wconversion -Wno-sign-conversion -Wshadow -Werror \
+    "${@:2}" -c "$1" -o "build/arm/$(basename "$1" .cpp).o"
+}
+export -f compile
+
+# Half of the time is the test framework's own: it is not optimised.
+xargs -n 2 -P "$(nproc)" bash -c 'compile "$@"' compile <<'END'
+tests/catch_main.cpp -O0
+tests/networks/test_unet_golden.cpp -O1
+tests/ops/test_conv2d.cpp -O1
+tests/ops/test_max_pool2d.cpp -O1
+include/unetdn/cpu/compiled.cpp -O2
+tests/ops/test_conv_transpose2d.cpp -O1
+tests/core/random_hash.cpp -O2
+END
+
+# run NAME [FILTER]: static, so that qemu needs no folder of libraries.
+run() {
+  echo "-- $1 on ARM"
+  aarch64-linux-gnu-g++ -static "$work"/{catch_main,compiled,"$1"}.o -o "$work/$1"
+  qemu-aarch64 "$work/$1" "${@:2}"
+}
+
+aarch64-linux-gnu-g++ -static "$work/random_hash.o" -o "$work/random_hash"
+qemu-aarch64 "$work/random_hash"
+run test_conv2d "conv2d agrees*,conv2d's gradients are its adjoints*"
+run test_conv_transpose2d
+run test_max_pool2d
+run test_unet_golden
