@@ -37,7 +37,7 @@ struct report_picture {
 /// One point of a report's curves; `psnr` where validation pictures were measured.
 struct report_point {
   std::int64_t step;
-  double seconds;
+  double seconds;  ///< since work began, or was resumed
   double loss;
   std::optional<double> psnr;
 };
@@ -47,6 +47,7 @@ struct report {
   std::string title;
   std::vector<report_picture> pictures;
   std::vector<report_point> curve;  ///< empty: no curves are shown
+  std::int64_t resumed_at = 0;      ///< the last step that was done before; 0: work began at the first
   std::vector<std::pair<std::string, std::string>> settings, provenance;
   bool live = false;  ///< work goes on: the page loads itself again every few seconds
 };
@@ -260,7 +261,10 @@ class report_writer {
       fact(many ? "Mean SSIM" : "SSIM", from_to(mean_.noisy_ssim, mean_.ssim, 3));
     }
     if (!r_.curve.empty()) {
-      fact("Steps", unetdn::text(r_.curve.back().step, " <small>in ", duration(r_.curve.back().seconds), "</small>"));
+      report_point const& last = r_.curve.back();
+      std::string const since =
+          r_.resumed_at > 0 ? unetdn::text(last.step - r_.resumed_at, " of them in ") : std::string("in ");
+      fact("Steps", unetdn::text(last.step, " <small>", since, duration(last.seconds), "</small>"));
     }
     add("</dl>\n");
   }

@@ -293,7 +293,11 @@ std::pair<std::string, unetdn::image_pair> shown_picture(settings const& s, file
 
 void describe(unetdn::trainer<float, cpu> const& t, settings const& s, programs::report& page) {
   auto const add = [](std::map<std::string, std::string> const& notes, auto& to) {
-    for (auto const& [key, value] : notes) to.emplace_back(key.substr(std::string("unetdn.").size()), value);
+    for (auto const& [key, value] : notes) {
+      std::string name = key.substr(std::string("unetdn.").size());
+      std::replace(name.begin(), name.end(), '_', ' ');
+      to.emplace_back(std::move(name), value);
+    }
   };
   add(t.network().config().to_metadata(), page.settings);
   add(t.settings(), page.settings);

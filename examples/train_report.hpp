@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -29,6 +31,7 @@ class train_report {
     limits.scale = false;
     shown_ = unetdn::reduced(std::move(shown), limits);
     page.title = "Training a denoiser";
+    add_resumed_steps();
   }
 
   /// Takes note of a step, `seconds` after the beginning, and writes the page where it is time to.
@@ -50,6 +53,21 @@ class train_report {
   report page;  ///< settings and provenance are the program's to fill in
 
  private:
+  /// A resumed run's curves begin where the run began.
+  void add_resumed_steps() {
+    auto const rows = run_.resumed_steps();
+    if (rows.empty()) return;
+    page.resumed_at = rows.back().step.step;
+    std::size_t const apart = std::max<std::size_t>(1, rows.size() / most_resumed_points);
+    for (auto const& row : rows) {
+      loss_sum_ += row.step.loss;
+      ++losses_;
+      last_ = {row.step.step, 0, 0, row.psnr};
+      if (row.psnr || losses_ >= static_cast<double>(apart) || &row == &rows.back()) add_point();
+    }
+    next_point_ = 0;
+  }
+
   /// The mean loss since the point before.
   void add_point() {
     last_.loss = loss_sum_ / losses_;
@@ -72,6 +90,8 @@ class train_report {
     double const cost = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     next_write_ = last_.seconds + cost / 0.03;
   }
+
+  static constexpr std::size_t most_resumed_points = 500;
 
   std::filesystem::path path_;
   training_run& run_;

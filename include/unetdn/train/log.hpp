@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cstdint>
@@ -9,12 +10,20 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <unistd.h>
+#include <vector>
 
 #include <unetdn/core/file.hpp>
 #include <unetdn/train/trainer.hpp>
 
 namespace unetdn {
+
+/// A row of the log.
+struct logged_step {
+  training_step step;
+  std::optional<double> psnr;  ///< dB on the validation pictures, where it was measured
+};
 
 /// log.csv of a training run: one row for every step, written at once.
 ///
@@ -43,6 +52,15 @@ class training_log {
   /// Whether there is a row of some step.
   bool has_rows() const { return contents().size() > header.size(); }
 
+  /// The rows of steps 1 to `step`, without those that somebody changed beyond recognition.
+  std::vector<logged_step> rows(std::int64_t step) const {
+    std::vector<logged_step> found;
+    for_each_row(contents(), step, [&](std::string_view row, std::size_t) {
+      if (auto const logged = parsed(row)) found.push_back(*logged);
+    });
+    return found;
+  }
+
   /// Forgets all rows.
   void clear() {
     cut(0);
@@ -54,14 +72,7 @@ class training_log {
     std::string const all = contents();
     if (all.size() < header.size()) return clear();
     std::size_t kept = header.size();
-    while (true) {
-      std::size_t const end = all.find('\n', kept);
-      if (end == std::string::npos) break;
-      std::int64_t row = 0;
-      auto const [rest, failure] = std::from_chars(all.data() + kept, all.data() + end, row);
-      if (failure != std::errc{} || rest == all.data() + end || *rest != ',' || row > step) break;
-      kept = end + 1;
-    }
+    for_each_row(all, step, [&](std::string_view, std::size_t end) { kept = end; });
     cut(kept);
   }
 
@@ -76,6 +87,38 @@ class training_log {
   }
 
  private:
+  /// Calls f(row, where the next one begins) for the whole rows of steps 1 to `step`.
+  template <class F> static void for_each_row(std::string_view all, std::int64_t step, F const& f) {
+    std::size_t begin = std::min(header.size(), all.size());
+    while (true) {
+      std::size_t const end = all.find('\n', begin);
+      if (end == std::string_view::npos) return;
+      std::string_view const row = all.substr(begin, end - begin);
+      std::int64_t number = 0;
+      auto const [rest, failure] = std::from_chars(row.data(), row.data() + row.size(), number);
+      if (failure != std::errc{} || rest == row.data() + row.size() || *rest != ',' || number > step) return;
+      begin = end + 1;
+      f(row, begin);
+    }
+  }
+
+  static std::optional<logged_step> parsed(std::string_view line) {
+    auto const take = [&line](auto& number, bool last) {
+      auto const [rest, failure] = std::from_chars(line.data(), line.data() + line.size(), number);
+      line.remove_prefix(static_cast<std::size_t>(rest - line.data()));
+      if (failure != std::errc{} || line.empty() != last || (!last && line.front() != ',')) return false;
+      line.remove_prefix(last ? 0 : 1);
+      return true;
+    };
+    logged_step row{};
+    training_step& s = row.step;
+    if (!take(s.step, false) || !take(s.loss, false) || !take(s.gradient_norm, false) || !take(s.rate, false))
+      return {};
+    if (line.empty()) return row;
+    if (!take(row.psnr.emplace(), true)) return {};
+    return row;
+  }
+
   std::string contents() const {
     auto const bytes = read_file(path_);
     return {reinterpret_cast<char const*>(bytes.data()), bytes.size()};

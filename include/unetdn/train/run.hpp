@@ -107,6 +107,11 @@ template <class T, class Device> class training_run {
   /// The step of the last whole checkpoint; none before the first.
   std::optional<std::int64_t> checkpoint_step() const { return checkpoint_step_; }
 
+  /// The log's rows up to the checkpoint that a resume goes on from; none of a new run.
+  std::vector<logged_step> resumed_steps() const {
+    return checkpoint_step_ ? log_->rows(*checkpoint_step_) : std::vector<logged_step>();
+  }
+
   std::vector<image_pair> const& validation() const { return validation_; }
 
   /// What the averaged weights make of a picture now. One without a noisy twin gets noise of its own that is the same
