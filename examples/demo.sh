@@ -10,6 +10,7 @@ if (($# > 1)) || [[ ${1-} == -* ]]; then
   echo "usage: ./examples/demo.sh [FOLDER]" >&2
   exit 2
 fi
+start=$PWD
 folder=${1-}
 if [[ -n $folder ]]; then
   if [[ ! -d $folder || ! -r $folder || ! -x $folder ]]; then
@@ -50,26 +51,47 @@ if ((${#pictures[@]} > 0)); then
   generated=$((generated < 40 ? 40 : generated > 400 ? 400 : generated))
 fi
 
+# Says in one line what the network runs on.
+name_processor() {
+  local gpu
+  gpu=$(timeout 10 nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1) || gpu=
+  if [[ -z $gpu ]]; then
+    echo "No GPU was found: the network runs on the processor."
+  else
+    echo "A GPU was found ($gpu), but these programs do not use one yet: the network runs on the processor."
+  fi
+}
+
 what="generated pictures"
 if [[ -n $folder ]]; then
   what="${#pictures[@]} pictures of $folder, and generated ones"
 fi
 cat <<TEXT
 This will
-  1. install the compiler and libraries that are missing   (nothing where all is there)
-  2. build one program                                     (half a minute, once)
+  1. install the compiler and libraries that are missing    (half a minute; nothing where all is there)
+  2. build one program                                      (half a minute, once)
   3. show how a tiny network takes the noise off a picture  (a second)
-  4. build the programs that train and denoise             (a minute, once)
+  4. build the programs that train and denoise              (a minute, once)
   5. train a larger network on $what  ($minutes minutes)
 Results go to $out. Ctrl-C ends it at any time and keeps what is there; a second one quits at once.
-No GPU is used: the network runs on the processor so far.
+$(name_processor)
 
 TEXT
+
+# The path as the caller may type it: short where the demo was started in the project's folder.
+from_start() {
+  if [[ $start == "$root" ]]; then
+    echo "${1#"$root"/}"
+  else
+    echo "$1"
+  fi
+}
 
 print_results() {
   echo "Report: $out/report.html"
   if [[ -f $out/best.safetensors ]]; then
-    printf 'Your own picture: %q --weights %q PICTURE --out clean.png\n' "$programs/denoise" "$out/best.safetensors"
+    printf 'Your own picture: %q --weights %q PICTURE --out clean.png\n' \
+      "$(from_start "$programs/denoise")" "$(from_start "$out/best.safetensors")"
   fi
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/programs/test_demo.sh BUILD
-# Runs the demo, to its end and with Ctrl-C at two moments, on programs that the folder BUILD holds: a cmake of our own
+# Runs the demo, to its end and with Ctrl-C at several moments, on programs that the folder BUILD holds: a cmake of our own
 # builds nothing, or takes its time where an interruption is to meet a build.
 set -euo pipefail
 set -m  # each job is a process group of its own, which Ctrl-C reaches as a whole
@@ -19,8 +19,8 @@ fail() {
 
 # start FOLDER: the demo in the background, in the folder $work, its output in $work/printed.
 start() {
-  (cd "$work" && PATH=$work/tools:$PATH UNETDN_DEMO_BUILD=$build UNETDN_DEMO_OUT=$work/out exec "$demo" "$@") \
-    >"$work/printed" 2>&1 </dev/null &
+  (cd "$work" && PATH=$work/tools:$PATH UNETDN_DEMO_BUILD=${UNETDN_DEMO_BUILD:-$build} \
+    UNETDN_DEMO_OUT=$work/out exec "$demo" "$@") >"$work/printed" 2>&1 </dev/null &
   job=$!
 }
 
@@ -33,11 +33,17 @@ wait_for() {
   fail "the demo did not come to print '$1'"
 }
 
-# ends_with CODE: waits for the end of the demo; the report is then whole and does not wait for more.
-ends_with() {
+# exits_with CODE: waits for the end of the demo, of which nothing goes on.
+exits_with() {
   local code=0
   wait "$job" || code=$?
   ((code == $1)) || fail "exit code $code, not $1"
+  if kill -0 -- "-$job" 2>/dev/null; then fail "a part of it still runs"; fi
+}
+
+# ends_with CODE: the same; the report is then whole and does not wait for more.
+ends_with() {
+  exits_with "$1"
   grep -q '</html>' "$work/out/report.html" || fail "no whole report"
   if grep -q "class='live'" "$work/out/report.html"; then fail "the report waits for more"; fi
   grep -q '^Report: ' "$work/printed" || fail "the report is not named"
@@ -46,9 +52,10 @@ ends_with() {
 mkdir "$work/tools" "$work/few pictures" "$work/more pictures"
 cat >"$work/tools/cmake" <<'END'
 #!/bin/sh
-case "$*" in *train*) sleep "${UNETDN_TEST_BUILD_SECONDS:-0}" ;; esac
+case "$*" in *train*) sleep "${UNETDN_TEST_BUILD_SECONDS:-0}" ;; *--preset*) sleep 60 ;; esac
 END
-chmod +x "$work/tools/cmake"
+printf '#!/bin/sh\nexit 9\n' >"$work/tools/nvidia-smi"  # no driver
+chmod +x "$work/tools/cmake" "$work/tools/nvidia-smi"
 for i in 1 2 3 4 5; do
   "$build/examples/contact_sheet" --seed $i --size 48 --columns 2 --out "$work/more pictures/$i.png" >/dev/null
 done
@@ -57,8 +64,11 @@ cp "$work/more pictures/"[123].png "$work/few pictures/"
 echo "to the end, with few pictures"
 UNETDN_DEMO_MINUTES=0.03 start "few pictures"
 ends_with 0
+grep -q '^No GPU was found: ' "$work/printed" || fail "no word about a GPU"
 grep -q '^gain ' "$work/printed" || fail "the gain is not named"
-grep -q 'denoise --weights .*/best.safetensors PICTURE' "$work/printed" || fail "no command for own pictures"
+command=$(sed -n 's/^Your own picture: //p' "$work/printed")
+(cd "$work" && eval "${command//PICTURE/'"few pictures/2.png"'}") >/dev/null || fail "its last command does not work"
+[[ -f $work/clean.png ]] || fail "its last command leaves no picture"
 [[ $(find -L "$work/out/pictures" -type f | wc -l) == 3 ]] || fail "not all pictures are learnt from"
 [[ -f $work/out/best.safetensors ]] || fail "no weights"
 
@@ -69,6 +79,26 @@ kill -INT -- "-$job"
 ends_with 130
 [[ $(find -L "$work/out/pictures" -type f | wc -l) == 4 ]] || fail "the held-out picture is learnt from"
 [[ ! -e $work/out/pictures/1.png ]] || fail "the held-out picture is learnt from"
+
+echo "interrupted twice while it trains"
+UNETDN_DEMO_MINUTES=5 start
+wait_for '^step '
+kill -INT -- "-$job"
+sleep 0.1
+kill -INT -- "-$job" || true
+exits_with 130
+grep -q '</html>' "$work/out/report.html" || fail "no whole report"
+
+echo "interrupted while it configures"
+rm -r "$work/out"
+printf '#!/bin/sh\necho "Test GPU"\n' >"$work/tools/nvidia-smi"
+UNETDN_DEMO_BUILD=$work/new start
+wait_for '^A GPU was found (Test GPU)'
+sleep 0.5
+kill -INT -- "-$job"
+exits_with 130
+grep -q '^Interrupted before there was a result' "$work/printed" || fail "it does not say that there is no result"
+[[ ! -e $work/out ]] || fail "it left results"
 
 echo "interrupted while it builds"
 UNETDN_TEST_BUILD_SECONDS=60 start
