@@ -510,27 +510,48 @@ int exif_orientation(bytes_view segment) {
 struct jpeg_structure {
   int width = 0, height = 0, components = 0;
   int orientation = 1;
-  bool arithmetic = false;
+  bool arithmetic = false, progressive = false;
   int scans = 0;
-  bool complete = false;  ///< an end marker follows the pixels
+  bool table_missing = false;  ///< a scan names a Huffman table that the file does not have
+  bool complete = false;       ///< an end marker follows the pixels
   char const* fault = nullptr;
 };
 
-/// Whether each Huffman table of a DHT segment has at most 256 codes, all in the segment. stb 2.28 writes past its own
-/// table otherwise.
-bool huffman_tables_fit(bytes_view segment) {
+/// The Huffman tables of a DHT segment, as a set of bits: 1 << number, or 16 << number for AC coefficients. None where
+/// one has more than 256 codes or not all of them in the segment; stb 2.28 writes past its own table then.
+std::optional<unsigned> huffman_tables(bytes_view segment) {
+  unsigned defined = 0;
   while (!segment.empty()) {
-    if (segment.size() < 17) return false;
+    if (segment.size() < 17) return {};
     std::size_t codes = 0;
     for (std::size_t i = 1; i <= 16; ++i) codes += byte_at(segment, i);
-    if (codes > 256 || segment.size() - 17 < codes) return false;
+    if (codes > 256 || segment.size() - 17 < codes) return {};
+    unsigned const table = byte_at(segment, 0);
+    defined |= (table < 16 ? 1U : 16U) << (table & 3U);
     segment = segment.subspan(17 + codes);
   }
-  return true;
+  return defined;
+}
+
+/// The Huffman tables that a scan decodes with, as of its SOS segment, in the same way.
+unsigned tables_of_scan(bytes_view segment, bool progressive) {
+  if (segment.empty() || segment.size() < 4 + 2 * std::size_t(byte_at(segment, 0))) return 0;  // refused later
+  std::size_t const components = byte_at(segment, 0);
+  bool const dc = !progressive || byte_at(segment, 1 + 2 * components) == 0;
+  bool const ac = !progressive || !dc;
+  bool const refines = progressive && byte_at(segment, 3 + 2 * components) >= 16;  // DC by plain bits
+  unsigned used = 0;
+  for (std::size_t i = 0; i < components; ++i) {
+    unsigned const tables = byte_at(segment, 2 + 2 * i);
+    if (dc && !refines) used |= 1U << (tables >> 4 & 3U);
+    if (ac) used |= 16U << (tables & 3U);
+  }
+  return used;
 }
 
 jpeg_structure scan_jpeg(bytes_view bytes) {
   jpeg_structure found;
+  unsigned tables = 0;
   bool oriented = false;
   std::size_t at = 2;
   while (at + 2 <= bytes.size()) {
@@ -555,9 +576,17 @@ jpeg_structure scan_jpeg(bytes_view bytes) {
       found.width = byte_at(segment, 3) * 256 + byte_at(segment, 4);
       found.components = byte_at(segment, 5);
       found.arithmetic = marker > 0xC8;
+      found.progressive = (marker & 3U) == 2;
     }
-    if (marker == 0xDA) ++found.scans;
-    if (marker == 0xC4 && !huffman_tables_fit(segment)) found.fault = "a Huffman table is too large";
+    if (marker == 0xDA) {
+      ++found.scans;
+      found.table_missing |= (tables_of_scan(segment, found.progressive) & ~tables) != 0;
+    }
+    if (marker == 0xC4) {
+      auto const defined = huffman_tables(segment);
+      if (!defined) found.fault = "a Huffman table is too large";
+      tables |= defined.value_or(0);
+    }
     if (marker == 0xE1 && !oriented && starts_with(segment, "Exif")) {
       found.orientation = exif_orientation(segment);
       oriented = true;
@@ -787,6 +816,10 @@ image decode_jpeg(source const& in) {
   auto const structure = scan_jpeg(in.bytes);
   if (!structure.complete) in.fail_damaged("JPEG", "the file ends early");
   if (structure.fault != nullptr) in.fail_damaged("JPEG", structure.fault);
+#if !UNETDN_HAVE_JPEG
+  // libjpeg-turbo takes the usual tables, which frames of Motion JPEG leave out; stb decodes by what its memory holds.
+  if (structure.table_missing) in.fail_damaged("JPEG", "a Huffman table is missing");
+#endif
   // A progressive file may declare thousands of scans, each of which costs a pass over all pixels.
   if (structure.scans > 500) in.fail_damaged("JPEG", text("it has ", structure.scans, " scans"));
   if (structure.components == 4) refuse_cmyk(in);

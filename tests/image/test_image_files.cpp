@@ -587,11 +587,15 @@ TEST_CASE("JPEG segments that would cost more than they say are refused") {
     if (at == renamed.end()) break;
     at[4] |= std::byte{3};
   }
-  try {
+#if UNETDN_TEST_LIBJPEG
+  try {  // older libjpeg refuses it; newer ones take the usual table
     CHECK(equal(decode_image(renamed, "one"), decode_image(renamed, "two")));
   } catch (file_error const& e) {
     check_error(e.what(), "one: ", "damaged");
   }
+#else
+  check_error(error_of_bytes(renamed), "holiday.xyz: ", "a Huffman table is missing");
+#endif
   // A marker that has no segment hides nothing behind it.
   bytes hiding = to_bytes(std::string("\xFF\x01\x7F\xFF"));
   bytes const scan = segment(0xDA);
