@@ -17,7 +17,7 @@ struct settings {
   std::string noise = "gaussian:25";
   std::uint64_t seed = 0;
   programs::common_settings common;
-  bool deep = false;
+  bool deep = false, json = false;
 };
 
 /// The picture with noise of `sigma` on its colours; alpha stays.
@@ -67,6 +67,7 @@ int add_noise(settings const& s) {
   outputs.make_folder();
   if (maps) maps->make_folder();
   unetdn::cpu device(s.common.threads);
+  programs::result_line const line{s.json, s.common.quiet};
   programs::progress progress("add_noise", files.size(), s.common.quiet);
   bool preview = !s.preview.empty();
   auto const work = [&](std::filesystem::path const& file, unetdn::image clean, std::size_t picture) {
@@ -79,7 +80,7 @@ int add_noise(settings const& s) {
     std::filesystem::path const to = outputs.path_for(file);
     unetdn::write_image(to, noisy);
     if (maps) unetdn::write_image(maps->path_for(file), noise_alone(clean, noisy));
-    return s.common.quiet ? std::string() : unetdn::text(file.string(), " -> ", to.string(), ", sigma ", sigma);
+    return line.text(file, to, noisy, unetdn::text(", sigma ", sigma), "sigma", unetdn::text(sigma));
   };
   return programs::for_each_picture(device, 1, files, progress, "add_noise", work);
 }
@@ -108,6 +109,7 @@ int main(int argc, char** argv) {
   app.add_option("--preview", s.preview,
                  "also write the first picture with noise of 0, 5, 15, 25, 50 and 75 side by side");
   app.add_flag("--16-bit", s.deep, "write 16 bits a channel (PNG)");
+  programs::add_json_option(app, s.json);
   programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return add_noise(s); });
 }

@@ -47,6 +47,8 @@ inline int run(CLI::App& app, int argc, char** argv, std::function<int()> const&
     app.exit(e);  // --help
   } catch (unetdn::argument_error const& e) {
     return complain(e.what(), bad_usage);
+  } catch (std::filesystem::filesystem_error const& e) {
+    return complain(unetdn::text(e.path1().string(), ": ", unetdn::detail::system_text(e.code().value())), failed);
   } catch (std::bad_alloc const&) {
     return complain("not enough memory; use smaller pictures or a smaller batch", failed);
   } catch (std::exception const& e) {
@@ -174,12 +176,13 @@ class outputs {
     }
   }
 
-  /// Makes the folder, where results go into one. Throws file_error.
+  /// Makes the folder, where results go into one, and removes what a killed program left half-written there. Throws
+  /// file_error.
   void make_folder() const {
     if (to_file_) return;
     std::error_code failure;
     std::filesystem::create_directories(out_, failure);
-    if (!failure) return;
+    if (!failure) return unetdn::remove_abandoned_files(out_);
     throw unetdn::file_error(out_.string(),
                              "cannot be made a folder: " + failure.message() + "; give another name or folder");
   }
@@ -207,6 +210,24 @@ inline std::string json_name(std::filesystem::path const& path) {
   }
   return unetdn::json_quoted(name);
 }
+
+inline void add_json_option(CLI::App& app, bool& json) {
+  app.add_flag("--json", json, "print a JSON object a picture, one a line");
+}
+
+/// What is printed of one result: nothing, a line for people with `note` at its end, or
+/// with --json an object that also has the JSON value `value` under `key`, unless that is empty.
+struct result_line {
+  bool json = false, quiet = false;
+
+  std::string text(std::filesystem::path const& from, std::filesystem::path const& to, unetdn::image const& result,
+                   std::string const& note = "", std::string const& key = "", std::string const& value = "") const {
+    if (!json) return quiet ? std::string() : unetdn::text(from.string(), " -> ", to.string(), note);
+    std::string const also = key.empty() ? "" : unetdn::text('"', key, "\": ", value, ", ");
+    return unetdn::text("{\"input\": ", json_name(from), ", \"output\": ", json_name(to), ", ", also,
+                        "\"width\": ", result.width, ", \"height\": ", result.height, '}');
+  }
+};
 
 // ---- Pictures ------------------------------------------------------------------------------------------------------
 

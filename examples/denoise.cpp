@@ -16,13 +16,6 @@ struct settings {
   bool json = false;
 };
 
-std::string json_line(std::filesystem::path const& from, std::filesystem::path const& to, unetdn::image const& picture,
-                      double seconds) {
-  return unetdn::text("{\"input\": ", programs::json_name(from), ", \"output\": ", programs::json_name(to),
-                      ", \"seconds\": ", seconds, ", \"width\": ", picture.width, ", \"height\": ", picture.height,
-                      '}');
-}
-
 /// Throws argument_error where the network and the options do not fit each other.
 void check_fits(settings const& s, unetdn::denoiser<> const& denoiser) {
   try {
@@ -46,6 +39,7 @@ int denoise(settings const& s) {
 
   report.setting("strength", unetdn::text(s.strength));
   if (s.sigma) report.setting("sigma", unetdn::text(*s.sigma));
+  programs::result_line const line{s.json, s.common.quiet};
   programs::progress progress("denoise", files.size(), s.common.quiet);
   denoiser.on_progress([&](double fraction) { progress.advance(fraction); });
   auto const work = [&](std::filesystem::path const& file, unetdn::image const& noisy, std::size_t) {
@@ -55,8 +49,7 @@ int denoise(settings const& s) {
     std::filesystem::path const to = outputs.path_for(file);
     unetdn::write_image(to, denoised);
     report.add(file.filename().string(), nullptr, noisy, denoised);
-    if (s.json) return json_line(file, to, noisy, seconds.count());
-    return s.common.quiet ? std::string() : file.string() + " -> " + to.string();
+    return line.text(file, to, denoised, "", "seconds", unetdn::text(seconds.count()));
   };
   int const code = programs::for_each_picture(denoiser.device(), 1, files, progress, "denoise", work);
   report.write(s.weights);
@@ -83,7 +76,7 @@ int main(int argc, char** argv) {
   app.add_option("--sigma", s.sigma, "noise level in units of 1/255, for networks that must be told it");
   app.add_option("--report", s.report, "also write a page that shows the first pictures before and after")
       ->type_name("FILE");
-  app.add_flag("--json", s.json, "print a JSON object a picture, one a line");
+  programs::add_json_option(app, s.json);
   programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return denoise(s); });
 }

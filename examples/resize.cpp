@@ -11,6 +11,7 @@ struct settings {
   int size = 256;
   std::string shape = "crop", filter = "lanczos";
   programs::common_settings common;
+  bool json = false;
 };
 
 unetdn::image resized(settings const& s, unetdn::image const& picture) {
@@ -29,11 +30,13 @@ int resize(settings const& s) {
   programs::outputs const outputs("--out", s.out, files, plan);
   outputs.make_folder();
   unetdn::cpu device(s.common.threads);
+  programs::result_line const line{s.json, s.common.quiet};
   programs::progress progress("resize", files.size(), s.common.quiet);
   auto const work = [&](std::filesystem::path const& file, unetdn::image const& picture, std::size_t) {
     std::filesystem::path const to = outputs.path_for(file);
-    unetdn::write_image(to, resized(s, picture));
-    return s.common.quiet ? std::string() : file.string() + " -> " + to.string();
+    unetdn::image const result = resized(s, picture);
+    unetdn::write_image(to, result);
+    return line.text(file, to, result);
   };
   return programs::for_each_picture(device, device.threads(), files, progress, "resize", work);
 }
@@ -61,6 +64,7 @@ int main(int argc, char** argv) {
   app.add_option("--filter", s.filter, "lanczos or area")
       ->check(CLI::IsMember({"lanczos", "area"}))
       ->capture_default_str();
+  programs::add_json_option(app, s.json);
   programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return resize(s); });
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <csignal>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,8 +41,13 @@ inline arguments with(arguments all, arguments const& more) {
 }
 
 /// A program that must refuse: one line on standard error that has these parts, and a code of failure.
-inline void refuses(arguments const& given, std::vector<std::string> const& parts, int code) {
-  program_result const r = run_program(UNETDN_TEST_PROGRAM, given);
+inline void refuses(arguments const& given, std::vector<std::string> const& parts, int code,
+                    surroundings const& around = {}) {
+  program_result const r = run_program(UNETDN_TEST_PROGRAM, given, around);
+  if (r.code == privileges_kept) {
+    WARN("root's privileges cannot be given up here: permissions are not tested");
+    return;
+  }
   INFO(r.error << "code " << r.code);
   CHECK(r.code == code);
   CHECK(one_line(r.error));
@@ -84,6 +91,74 @@ inline std::vector<std::pair<std::string, std::string>> write_broken_pictures(fs
   return {{"empty.png", "empty"}, {"huge.png", "100000"}, {"text.jpg", "picture"}, {"truncated.png", "truncated"}};
 }
 
+/// Nobody may do anything with this file or folder for as long as this lives.
+class forbidden {
+ public:
+  explicit forbidden(fs::path path) : path_{std::move(path)} { fs::permissions(path_, fs::perms::none); }
+  forbidden(forbidden const&) = delete;
+  forbidden& operator=(forbidden const&) = delete;
+  ~forbidden() { fs::permissions(path_, fs::perms::owner_all); }
+
+ private:
+  fs::path path_;
+};
+
+/// A program that must refuse because of permissions.
+inline void refuses_without_permission(arguments const& given, fs::path const& names) {
+  refuses(given, {names, "ermission denied", "check the permissions"}, 1, {.obeys_permissions = true});
+}
+
+/// Names and contents of all files below a folder.
+inline std::map<std::string, std::string> files_below(fs::path const& folder) {
+  std::map<std::string, std::string> files;
+  if (!fs::exists(folder)) return files;
+  for (auto const& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) files[entry.path().lexically_relative(folder)] = file_contents(entry.path());
+  }
+  return files;
+}
+
+/// A program that writes into the folder `out` must end with one line where the disk is full from any moment on or an
+/// operation fails, and leave whole files only, also where it is killed.
+inline void survives_full_disk(arguments const& given, fs::path const& out) {
+  fs::remove_all(out);
+  succeeds(given);
+  auto const whole = files_below(out);
+  for (std::string const fault : {"full:", "fail:"}) {
+    int n = 1;
+    for (;; ++n) {
+      fs::remove_all(out);
+      program_result const r = run_program(UNETDN_TEST_PROGRAM, given,
+                                           {.variables = with_fault(UNETDN_TEST_FAULTS, unetdn::text(fault, n), out)});
+      CAPTURE(fault, n, r.error);
+      auto const left = files_below(out);
+      if (r.code == 0) {
+        CHECK(left == whole);
+        break;
+      }
+      CHECK(r.code == 1);
+      CHECK(one_line(r.error));
+      CHECK(contains(r.error, out));
+      CHECK(contains(r.error, fault == "full:" ? "No space left on device; free some space" : "Input/output error"));
+      CHECK(left.size() < whole.size());
+      for (auto const& [name, contents] : left) {
+        CAPTURE(name);
+        REQUIRE(whole.count(name) == 1);
+        CHECK(contents == whole.at(name));
+      }
+    }
+    CHECK(n > 3 * static_cast<int>(whole.size()));  // a write, a sync and a rename each
+  }
+  for (int n = 1; n <= 3; ++n) {  // killed while it writes: the next one removes what that left
+    fs::remove_all(out);
+    auto const kill = with_fault(UNETDN_TEST_FAULTS, unetdn::text("kill:", n), out);
+    CHECK(run_program(UNETDN_TEST_PROGRAM, given, {.variables = kill}).code == 128 + SIGKILL);
+    for (auto const& [name, contents] : files_below(out)) CHECK((whole.count(name) == 0 || contents == whole.at(name)));
+    succeeds(with(given, {"--force"}));
+    CHECK(files_below(out) == whole);
+  }
+}
+
 /// What every program must refuse that takes inputs and --out: `command` makes its arguments of both.
 template <class Command> void refuse_bad_files(Command command) {
   scratch_folder const scratch;
@@ -121,10 +196,33 @@ template <class Command> void refuse_bad_files(Command command) {
   refuses(with(command(one, out), {"--no-such-option"}), {"--no-such-option", "--help"}, 2);
   refuses(with(command(one, out), {"--threads", "-1"}), {"--threads"}, 2);
 
+  {
+    forbidden const file(one);
+    refuses_without_permission(command(one, scratch.path / "unread"), one);
+  }
+  {
+    forbidden const folder(in);
+    refuses_without_permission(command(in, scratch.path / "unread"), in);
+    refuses_without_permission(command(one, scratch.path / "unread"), one);
+  }
+  {
+    fs::remove_all(out);
+    fs::create_directory(out);
+    forbidden const folder(out);
+    refuses_without_permission(command(one, out), result);
+  }
+  CHECK(names_in(out).empty());
+
   write_picture(in / "same.png", 4, 4, 3);
   write_text(in / "same.bmp", "");
   refuses(command(in, scratch.path / "new"), {"same.bmp", "same.png", "would both become"}, 2);
   CHECK(!fs::exists(scratch.path / "new"));
+
+  for (char const* name : {"empty.png", "huge.png", "same.bmp", "same.png", "text.jpg", "truncated.png"}) {
+    fs::remove(in / name);
+  }
+  write_picture(in / "two.png", 10, 10, 3);
+  survives_full_disk(with(command(in, out), {"--threads", "1"}), out);
 }
 
 /// Help shows examples and the exit codes.

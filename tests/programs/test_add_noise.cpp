@@ -23,6 +23,8 @@ TEST_CASE("add_noise refuses what it cannot do in one line") {
   std::string const both = scratch.path / "both.png";
   refuses(with(some, {"--noise-map", both, "--preview", both}), {"--preview", "would both become"}, 2);
   CHECK(!fs::exists(out));
+  fs::create_directory(out);
+  survives_full_disk({scratch.path, "--out", out + "/noisy", "--noise-map", out + "/maps", "--quiet"}, out);
 }
 
 TEST_CASE("add_noise writes noise of the level asked for, and the noise alone") {
@@ -65,4 +67,7 @@ TEST_CASE("add_noise's files depend on the seed alone") {
   std::string const first = noisy("a.png", {});
   CHECK(noisy("b.png", {"--threads", "2"}) == first);
   CHECK(noisy("c.png", {"--seed", "1"}) != first);
+  CHECK(succeeds({one, "--out", scratch.path / "d.png", "--json", "--quiet", "--noise", "gaussian:2.5"}) ==
+        "{\"input\": \"" + one.string() + "\", \"output\": \"" + (scratch.path / "d.png").string() +
+            "\", \"sigma\": 2.5, \"width\": 1, \"height\": 1}\n");
 }

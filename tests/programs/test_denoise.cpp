@@ -26,6 +26,14 @@ TEST_CASE("denoise refuses what it cannot do in one line") {
   refuses(with(some, {"--sigma", "25"}), {weights, "--sigma"}, 2);
   refuses(with(some, {"--report", one, "--force"}), {one, "input itself"}, 2);
   refuses({one, "--out", out}, {"--weights"}, 2);
+  fs::path const shown = scratch.path / "shown";
+  fs::create_directory(shown);
+  for (std::string const fault : {"full:1", "full:2", "full:3", "fail:1", "fail:2", "fail:3"}) {
+    refuses(with(some, {"--report", shown / "r.html", "--force", "--quiet"}), {shown / "r.html", "cannot be written"},
+            1, {.variables = with_fault(UNETDN_TEST_FAULTS, fault, shown)});
+    CHECK(names_in(shown).empty());
+  }
+  fs::remove_all(out);
   refuse_bad_weights(scratch.path, [&](std::string const& file) {
     return arguments{"--weights", file, one, "--out", out};
   });

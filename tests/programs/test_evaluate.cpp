@@ -87,6 +87,22 @@ TEST_CASE("evaluate refuses what it cannot do in one line") {
   refuses(with(some, {"--noisy", data, "--clean", data}), {"--data", "--noisy"}, 2);
   refuses({"--weights", weights, "--noisy", data}, {"--clean"}, 2);
   refuses({"--weights", weights}, {"--data"}, 2);
+  {
+    forbidden const file(data + "/a.png");
+    refuses_without_permission(some, data + "/a.png");
+  }
+  {
+    forbidden const folder(data);
+    refuses_without_permission(some, data);
+  }
+  refuses(some, {"standard output cannot be written"}, 1, {.standard_out = "/dev/full"});
+  fs::path const out = scratch.path / "out";
+  fs::create_directory(out);
+  for (std::string const fault : {"full:1", "full:2", "full:3", "fail:1", "fail:2", "fail:3"}) {
+    refuses(with(some, {"--report", out / "r.html"}), {out / "r.html", "cannot be written"}, 1,
+            {.variables = with_fault(UNETDN_TEST_FAULTS, fault, out)});
+    CHECK(names_in(out).empty());
+  }
   refuse_bad_weights(scratch.path, [&](std::string const& file) {
     return arguments{"--weights", file, "--data", data};
   });
@@ -154,4 +170,34 @@ TEST_CASE("evaluate measures pairs, found by name") {
   fs::remove(noisy / "scene_2_real.png");
   arguments const both{"--weights", weights, "--noisy", noisy, "--clean", noisy, "--format", "json"};
   CHECK(parsed(succeeds(both)).at("mean.noisy_psnr") == json.at("pictures.0.noisy_psnr"));
+}
+
+TEST_CASE("evaluate leaves pictures that come back exactly out of the mean, and counts them") {
+  scratch_folder const scratch;
+  fs::path const weights = scratch.path / "net.safetensors", noisy = scratch.path / "noisy";
+  fs::path const clean = scratch.path / "clean";
+  fs::create_directory(noisy);
+  fs::create_directory(clean);
+  unetdn::unet_config identity = small_network();
+  identity.output = unetdn::unet_output::linear;
+  identity.residual = true;  // begins with a noise of zero
+  write_weights(weights, identity);
+  unetdn::image const equal = write_picture(clean / "equal.png", 16, 16, 3, 8, 1);
+  unetdn::write_image(noisy / "equal.png", equal);
+  write_picture(clean / "other.png", 16, 16, 3, 8, 2);
+  write_picture(noisy / "other.png", 16, 16, 3, 8, 3);
+  arguments const pairs{"--weights", weights, "--noisy", noisy, "--clean", clean};
+  auto const json = parsed(succeeds(with(pairs, {"--format", "json"})));
+  CHECK(json.at("pictures.0.psnr") == "null");
+  CHECK(json.at("pictures.0.noisy_psnr") == "null");
+  CHECK(json.at("pictures.0.ssim") == "1");
+  CHECK(json.at("mean.psnr") == json.at("pictures.1.psnr"));
+  CHECK(json.at("mean.noisy_psnr") == json.at("pictures.1.noisy_psnr"));
+  CHECK(std::stod(json.at("mean.ssim")) == Approx((1 + std::stod(json.at("pictures.1.ssim"))) / 2));
+  std::string const table = succeeds(pairs);
+  CHECK(contains(table, " inf dB"));
+  CHECK(contains(table, "\n1 pictures came back exactly"));
+  auto const exact = parsed(succeeds({"--weights", weights, "--data", clean, "--sigma", "0", "--format", "json"}));
+  CHECK(exact.at("mean.psnr") == "null");
+  CHECK(exact.at("mean.ssim") == "1");
 }

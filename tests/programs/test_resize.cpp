@@ -40,6 +40,8 @@ TEST_CASE("resize makes what the library's resize makes") {
 
   // The middle of a crop that is not scaled is the picture's own.
   succeeds({"--data", in / "wide.png", "--out", scratch.path / "crop.png", "--size", "20", "--quiet"});
+  CHECK(contains(succeeds({"--data", in / "wide.png", "--out", scratch.path / "c.png", "--size", "5", "--json"}),
+                 "\", \"width\": 5, \"height\": 5}\n"));
   unetdn::image const crop = unetdn::read_image(scratch.path / "crop.png");
   CHECK(crop.pixels[0] == wide.pixels[10 * 3]);
   CHECK(crop.pixels.back() == wide.pixels[(19 * 40 + 29) * 3 + 2]);

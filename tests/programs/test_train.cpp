@@ -36,21 +36,27 @@ struct place : scratch_folder {
     std::ofstream(path / "text" / "notes.txt") << "no picture\n";
   }
 
-  program_result train(arguments const& pictures, arguments const& more = {}, std::string const& base = "8") const {
+  program_result train(arguments const& pictures, arguments const& more = {}, std::string const& base = "8",
+                       bool obeys_permissions = false) const {
     arguments all = pictures;
     for (char const* a : {"--levels", "1", "--patch", "16", "--batch", "2", "--threads", "1"}) all.push_back(a);
     if (!base.empty()) all.insert(all.end(), {"--base", base});
     all.insert(all.end(), more.begin(), more.end());
-    return run_program(UNETDN_TEST_PROGRAM, all, path);
+    return run_program(UNETDN_TEST_PROGRAM, all, {.folder = path, .obeys_permissions = obeys_permissions});
   }
 
   /// Exit code and one line that has these words.
-  void refused(int code, arguments const& pictures, arguments const& more, arguments const& words) const {
+  void refused(int code, arguments const& pictures, arguments const& more, arguments const& words,
+               bool obeys_permissions = false) const {
     fs::remove_all(path / "run");
     arguments given = more;
     if (std::find(given.begin(), given.end(), "--steps") == given.end()) given.insert(given.end(), {"--steps", "2"});
     if (std::find(given.begin(), given.end(), "--out") == given.end()) given.insert(given.end(), {"--out", "run"});
-    program_result const r = train(pictures, given, "");
+    program_result const r = train(pictures, given, "", obeys_permissions);
+    if (r.code == privileges_kept) {
+      WARN("root's privileges cannot be given up here: permissions are not tested");
+      return;
+    }
     CAPTURE(pictures, more, r.error);
     CHECK(r.code == code);
     CHECK(one_line(r.error));
@@ -125,6 +131,13 @@ TEST_CASE("train goes on from weights, of which it takes the configuration, and 
   CHECK(resumed.code == 0);
   CHECK(file_contents(where.path / "tuned" / "best.safetensors") == file_contents(where.path / "best.safetensors"));
 
+  std::string const page = file_contents(where.path / "tuned" / "report.html");
+  std::string const log = file_contents(where.path / "tuned" / "log.csv");
+  CHECK(contains(page, "<dd class=''>40 <small>1 of them in "));
+  std::size_t const first_loss = log.find("\n1,") + 3;
+  CHECK(contains(
+      page, "Loss against steps: " + log.substr(first_loss, log.find(',', first_loss) - first_loss) + " at first"));
+
   where.refused(2, {"--data", "data"}, {"--init", "gone/best.safetensors", "--base", "16"},
                 {"best.safetensors", "--base"});
   where.refused(2, {"--data", "data"}, {"--init", "gone/best.safetensors", "--grey"}, {"best.safetensors", "--grey"});
@@ -174,9 +187,15 @@ TEST_CASE("train refuses pictures that do not fit") {
   where.refused(1, data, {}, {"data/damaged.png"});
   fs::remove(where.path / "data" / "damaged.png");
   where.refused(1, {"--data", "data", "--val", "empty"}, {}, {"empty"});
-  if (::geteuid() == 0) return;  // root may read and write everything
-  fs::permissions(where.path / "data" / "0.png", fs::perms::none);
-  where.refused(1, data, {}, {"data/0.png", "permission"});
+  for (fs::path const name : {"data/0.png", "data"}) {
+    fs::permissions(where.path / name, fs::perms::none);
+    where.refused(1, data, {}, {name, "ermission denied"}, true);
+    fs::permissions(where.path / name, fs::perms::owner_all);
+  }
+  fs::create_directory(where.path / "locked");
+  fs::permissions(where.path / "locked", fs::perms::owner_read);
+  where.refused(1, data, {"--out", "locked/run"}, {"locked/run", "ermission denied"}, true);
+  fs::permissions(where.path / "locked", fs::perms::owner_all);
 }
 
 TEST_CASE("train refuses options that make no sense") {

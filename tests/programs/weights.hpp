@@ -50,6 +50,10 @@ template <class Command> void refuse_bad_weights(fs::path const& folder, Command
   };
   refuses(command(folder / "missing"), {folder / "missing", "check the spelling"}, 1);
   refuses(command(folder), {folder, "is a folder"}, 1);
+  {
+    forbidden const file(good);
+    refuses_without_permission(command(good), good);
+  }
   refuse_text("", "0 bytes");
   refuse_text("not a network", "not a safetensors file");
   refuse_text(bytes.substr(0, bytes.size() - 4), "cut short");

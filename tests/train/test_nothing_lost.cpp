@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <random>
 #include <string>
 #include <sys/mount.h>
@@ -22,17 +21,13 @@
 #include <unetdn/safetensors.hpp>
 
 #include "catch.hpp"
+#include "programs/run_program.hpp"
 #include "thrown.hpp"
 
 namespace {
 
 namespace fs = std::filesystem;
 using arguments = std::vector<std::string>;
-
-std::string contents(fs::path const& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
-}
 
 /// How a program ended and what it printed.
 struct outcome {
@@ -100,14 +95,13 @@ class program {
     id_ = ::fork();
     if (id_ != 0) return;
     if (!fault.empty()) {
-      ::setenv("LD_PRELOAD", UNETDN_TEST_FAULTS, 1);
-      ::setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1);
-      ::setenv("UNETDN_FAULT", fault.c_str(), 1);
-      ::setenv("UNETDN_FAULT_FOLDER", fault_folder.c_str(), 1);
+      for (auto const& [name, value] : with_fault(UNETDN_TEST_FAULTS, fault, fault_folder)) {
+        ::setenv(name.c_str(), value.c_str(), 1);
+      }
     }
     ::dup2(::open(out_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666), STDOUT_FILENO);
     ::dup2(::open(errors_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666), STDERR_FILENO);
-    ::execv(UNETDN_TEST_TRAIN, argv.data());
+    ::execv(UNETDN_TEST_PROGRAM, argv.data());
     ::_exit(127);
   }
   program(program const&) = delete;
@@ -135,8 +129,8 @@ class program {
  private:
   outcome end(outcome o) {
     running_ = false;
-    o.out = contents(out_);
-    o.errors = contents(errors_);
+    o.out = file_contents(out_);
+    o.errors = file_contents(errors_);
     fs::remove(out_);
     fs::remove(errors_);
     return o;
@@ -158,8 +152,6 @@ arguments resumed(arguments a) {
   return a;
 }
 
-bool one_line(std::string const& s) { return std::count(s.begin(), s.end(), '\n') == 1 && s.back() == '\n'; }
-
 /// The step of a checkpoint, which is read whole: a damaged one throws.
 std::int64_t checkpoint_step(fs::path const& file) {
   unetdn::safetensors_file const checkpoint(file);
@@ -177,7 +169,7 @@ std::int64_t safe_step(fs::path const& run) {
 
 /// Whole rows of the log.
 std::int64_t rows(fs::path const& run) {
-  std::string const log = contents(run / "log.csv");
+  std::string const log = file_contents(run / "log.csv");
   return std::max<std::int64_t>(1, std::count(log.begin(), log.end(), '\n')) - 1;
 }
 
@@ -185,7 +177,8 @@ std::int64_t rows(fs::path const& run) {
 std::string differences(fs::path const& run, fs::path const& whole) {
   std::string all;
   for (char const* name : {"checkpoint.safetensors", "best.safetensors", "log.csv"}) {
-    if (contents(run / name).empty() || contents(run / name) != contents(whole / name)) all += std::string(name) + ' ';
+    if (file_contents(run / name).empty() || file_contents(run / name) != file_contents(whole / name))
+      all += std::string(name) + ' ';
   }
   for (auto const& entry : fs::directory_iterator(run)) {
     std::string const name = entry.path().filename();
@@ -341,7 +334,7 @@ TEST_CASE("a report that meets a full disk or a failure costs no bit, and a kill
     outcome const first = train(where, with_report(run), unetdn::text(kind, n), run);
     CAPTURE(first.errors, kind);
     bool const done = first.exited_with(0);
-    std::string const page = contents(run / "report.html");
+    std::string const page = file_contents(run / "report.html");
     CHECK((page.empty() || contains(page, "</html>")));
     unwritten += contains(first.errors, "training goes on without the report");
     if (!done) {
@@ -349,7 +342,7 @@ TEST_CASE("a report that meets a full disk or a failure costs no bit, and a kill
       CAPTURE(second.errors);
       CHECK(second.exited_with(0));
     }
-    CHECK(contains(contents(run / "report.html"), "</html>"));
+    CHECK(contains(file_contents(run / "report.html"), "</html>"));
     fs::remove(run / "report.html");
     CHECK(differences(run, whole) == "");
     return !done || !first.errors.empty();
@@ -456,7 +449,7 @@ TEST_CASE("a second run in a folder is refused, and so is an unwanted new start"
   outcome const o = train(where, where.command(other, few_steps, "0"));
   CHECK(o.exited_with(1));
   CHECK(contains(o.errors, "log.csv: is not the log of a training run"));
-  CHECK(contents(other / "log.csv") == "somebody's log\n");
+  CHECK(file_contents(other / "log.csv") == "somebody's log\n");
 }
 
 TEST_CASE("a damaged checkpoint is replaced by the previous one") {
@@ -481,6 +474,6 @@ TEST_CASE("a damaged checkpoint is replaced by the previous one") {
   CAPTURE(both.errors);
   CHECK(both.exited_with(1));
   CHECK(one_line(both.errors));
-  CHECK(contents(run / "best.safetensors") == contents(whole / "best.safetensors"));
-  CHECK(contents(run / "log.csv") == contents(whole / "log.csv"));
+  CHECK(file_contents(run / "best.safetensors") == file_contents(whole / "best.safetensors"));
+  CHECK(file_contents(run / "log.csv") == file_contents(whole / "log.csv"));
 }

@@ -7,6 +7,7 @@
 //   full:N  the disk is full from operation N on, for that one and all later writes; of the first of them, half is done
 //   fail:N  operation N alone fails; of a write, the first half is done
 //   stop:N  the process gets SIGSTOP before operation N, for a test to do something at that moment
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -40,13 +41,12 @@ bool counts(int file) {
   return size > 0 && counts(std::string(path, static_cast<std::size_t>(size)));
 }
 
-/// Counts an operation and says what is to happen to it. Programs that do file operations on several threads at once
-/// would need a lock here.
+/// Counts an operation and says what is to happen to it.
 fault next_fault() {
   static char const* const wish = std::getenv("UNETDN_FAULT");
   static long const at = wish ? std::atol(wish + std::strlen("kill:")) : 0;
-  static long count = 0;
-  ++count;
+  static std::atomic<long> counted{0};
+  long const count = ++counted;
   if (!wish) return fault::none;
   bool const full = std::strncmp(wish, "full", 4) == 0;
   if (count > at && full) return fault::still_full;
@@ -79,7 +79,7 @@ extern "C" {
 
 ssize_t write(int file, void const* data, size_t size) {
   static auto* const real = next<ssize_t(int, void const*, size_t)>("write");
-  static bool half_done = false;
+  static std::atomic<bool> half_done{false};
   fault const f = counts(file) ? next_fault() : fault::none;
   if (f == fault::kill) {
     real(file, data, size / 2);
@@ -87,8 +87,7 @@ ssize_t write(int file, void const* data, size_t size) {
   }
   if (f == fault::stop) ::raise(SIGSTOP);
   if (f == fault::none || f == fault::stop) return real(file, data, size);
-  if (!half_done && f != fault::fail && size > 1) {
-    half_done = true;
+  if (f != fault::fail && size > 1 && !half_done.exchange(true)) {
     return real(file, data, size / 2);
   }
   if (f == fault::fail) real(file, data, size / 2);
