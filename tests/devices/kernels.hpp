@@ -7,39 +7,44 @@
 
 namespace unetdn::test {
 
-/// c[16x16] = a[16x16] b[16x16] by one warp, through shared memory. `Transposed`: a is stored as [k][m] and b as
-/// [k][n], otherwise as [m][k] and [n][k].
-template <class T, bool Transposed> struct multiply {
+/// c[16x16] = a[16xK] b[Kx16] by one warp, through shared memory. `Transposed`: a is stored as [k][m] and b as [k][n],
+/// otherwise as [m][k] and [n][k].
+template <class Operand, bool Transposed> struct multiply {
+  using T = storage_t<Operand>;
   static constexpr int threads = 32;
+  static constexpr int depth = mma_depth<Operand>;
+  static constexpr int in_piece = 16 / int(sizeof(T));
   struct shared {
-    alignas(16) T a[16][16], b[16][16];
+    alignas(16) T a[16 * depth], b[16 * depth];
   };
   T const *a, *b;
   float* c;
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
-    int const row = block.lane() / 2;
-    int const half = block.lane() % 2;
-    block.copy_async(&s.a[row][8 * half], a + row * 16 + 8 * half);
-    block.copy_async(&s.b[row][8 * half], b + row * 16 + 8 * half);
+    int const first = block.lane() * in_piece;
+    if (first < 16 * depth) {
+      block.copy_async(&s.a[first], a + first);
+      block.copy_async(&s.b[first], b + first);
+    }
     block.copy_commit();
     block.template copy_wait<0>();
     block.sync_warp();  // completes a and b
-    auto const at_a = [&](int r, int h) { return &s.a[r][8 * h]; };
-    auto const at_b = [&](int r, int h) { return &s.b[r][8 * h]; };
-    fragment_a<T> r_a;
-    fragment_b<T> r_b[2];
+    constexpr int pitch = Transposed ? 16 : depth;
+    auto const at_a = [&](int row, int piece) { return &s.a[row * pitch + piece * in_piece]; };
+    auto const at_b = [&](int row, int piece) { return &s.b[row * pitch + piece * in_piece]; };
+    fragment_a<Operand> r_a;
+    fragment_b<Operand> r_b[2];
     if constexpr (Transposed) {
-      r_a = load_a_transposed<T>(block, at_a);
+      r_a = load_a_transposed<Operand>(block, at_a);
       load_b_pair_transposed(block, r_b, at_b);
     } else {
-      r_a = load_a<T>(block, at_a);
+      r_a = load_a<Operand>(block, at_a);
       load_b_pair(block, r_b, at_b);
     }
     UNETDN_UNROLL
     for (int j = 0; j < 2; ++j) {
       fragment_c r_c{};
-      block.mma(r_c, r_a, r_b[j]);
+      multiply_add(block, r_c, r_a, r_b[j]);
       UNETDN_UNROLL
       for (int i = 0; i < 4; ++i) {
         c[fragment_c_row(block.lane(), i) * 16 + j * 8 + fragment_c_column(block.lane(), i)] = r_c.r[i];
@@ -71,6 +76,33 @@ struct multiply_by_hand {
       int const row = in_group * 2 + (i >= 2 ? 8 : 0);
       r_b.r[i / 2] = pack<bf16>(b[row * 8 + group], b[(row + 1) * 8 + group]);
     }
+    fragment_c r_c{};
+    block.mma(r_c, r_a, r_b);
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; ++i) c[(i < 2 ? group : group + 8) * 8 + in_group * 2 + (i & 1)] = r_c.r[i];
+  }
+};
+
+/// The same of m16n8k8 on tf32: a[16x8], b[8x8], c[16x8].
+struct multiply_tf32_by_hand {
+  static constexpr int threads = 32;
+  struct shared {};
+  float const *a, *b;
+  float* c;
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    int const group = block.lane() >> 2;
+    int const in_group = block.lane() & 3;
+    fragment_a<tf32> r_a;
+    fragment_b<tf32> r_b;
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      int const row = i == 0 || i == 2 ? group : group + 8;
+      int const column = i < 2 ? in_group : in_group + 4;
+      r_a.r[i] = round_to_tf32(a[row * 8 + column]);
+    }
+    UNETDN_UNROLL
+    for (int i = 0; i < 2; ++i) r_b.r[i] = round_to_tf32(b[(i == 0 ? in_group : in_group + 4) * 8 + group]);
     fragment_c r_c{};
     block.mma(r_c, r_a, r_b);
     UNETDN_UNROLL

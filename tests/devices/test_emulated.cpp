@@ -21,25 +21,27 @@ constexpr thread_order both_orders[] = {thread_order::forward, thread_order::rev
 /// Small whole numbers, which every type here holds exactly.
 float small_number(int i, int period) { return float(i * 7 % period - period / 2); }
 
-template <class T, bool Transposed> void check_multiply() {
-  alignas(16) T a[256], b[256];
+template <class Operand, bool Transposed> void check_multiply() {
+  using T = storage_t<Operand>;
+  constexpr int depth = mma_depth<Operand>;
+  alignas(16) T a[16 * depth], b[16 * depth];
   float c[256], want[256] = {};
-  for (int i = 0; i < 256; ++i) {
+  for (int i = 0; i < 16 * depth; ++i) {
     a[i] = T(small_number(i, 23));
     b[i] = T(small_number(i, 19));
   }
   for (int m = 0; m < 16; ++m) {
     for (int n = 0; n < 16; ++n) {
-      for (int k = 0; k < 16; ++k) {
-        float const left = float(Transposed ? a[k * 16 + m] : a[m * 16 + k]);
-        float const right = float(Transposed ? b[k * 16 + n] : b[n * 16 + k]);
+      for (int k = 0; k < depth; ++k) {
+        float const left = float(Transposed ? a[k * 16 + m] : a[m * depth + k]);
+        float const right = float(Transposed ? b[k * 16 + n] : b[n * depth + k]);
         want[m * 16 + n] += left * right;
       }
     }
   }
   for (thread_order order : both_orders) {
     emulated dev{order};
-    launch(dev, {1}, multiply<T, Transposed>{a, b, c});
+    launch(dev, {1}, multiply<Operand, Transposed>{a, b, c});
     CHECK(std::equal(c, c + 256, want));
   }
 }
@@ -91,6 +93,10 @@ TEST_CASE("matrix loads, transposed and not, and products agree with a plain pro
   check_multiply<bf16, true>();
   check_multiply<fp16, false>();
   check_multiply<fp16, true>();
+  check_multiply<tf32, false>();
+  check_multiply<tf32, true>();
+  check_multiply<float, false>();
+  check_multiply<float, true>();
 }
 
 TEST_CASE("mma has the PTX manual's layout") {
@@ -105,6 +111,38 @@ TEST_CASE("mma has the PTX manual's layout") {
   emulated dev;
   launch(dev, {1}, multiply_by_hand{a, b, c});
   CHECK(std::equal(c, c + 128, want));
+}
+
+TEST_CASE("mma of tf32 has the PTX manual's layout") {
+  float a[128], b[64], c[128], want[128] = {};
+  for (int i = 0; i < 128; ++i) a[i] = small_number(i, 17);
+  for (int i = 0; i < 64; ++i) b[i] = small_number(i, 13);
+  for (int m = 0; m < 16; ++m) {
+    for (int n = 0; n < 8; ++n) {
+      for (int k = 0; k < 8; ++k) want[m * 8 + n] += a[m * 8 + k] * b[k * 8 + n];
+    }
+  }
+  emulated dev;
+  launch(dev, {1}, multiply_tf32_by_hand{a, b, c});
+  CHECK(std::equal(c, c + 128, want));
+}
+
+TEST_CASE("tf32 rounds operands to 11 significant bits, ties away from zero") {
+  auto const rounded = [](float v) { return __builtin_bit_cast(float, round_to_tf32(v)); };
+  CHECK(rounded(1) == 1);
+  CHECK(rounded(-3.5f) == -3.5f);
+  CHECK(rounded(1 + 0x1p-10f) == 1 + 0x1p-10f);
+  CHECK(rounded(1 + 0x1p-11f) == 1 + 0x1p-10f);
+  CHECK(rounded(-1 - 0x1p-11f) == -1 - 0x1p-10f);
+  CHECK(rounded(1 + 0x1.ffcp-12f) == 1);
+  CHECK(rounded(2 - 0x1p-23f) == 2);
+  CHECK(rounded(0x1.fffffep127f) == INFINITY);
+  CHECK(rounded(-INFINITY) == -INFINITY);
+  CHECK(std::isnan(rounded(NAN)));
+  float a[128] = {1 + 0x1p-10f}, b[64] = {1 + 0x1p-11f}, c[128];
+  emulated dev;
+  launch(dev, {1}, multiply_tf32_by_hand{a, b, c});
+  CHECK(c[0] == (1 + 0x1p-10f) * (1 + 0x1p-10f));
 }
 
 TEST_CASE("asynchronous copies, waits and barriers") {

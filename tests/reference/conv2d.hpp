@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace reference {
+namespace unetdn::reference {
 
 struct conv2d {
   int n, h, w, in, out, kernel, stride;
@@ -58,4 +58,4 @@ struct conv2d {
   }
 };
 
-}  // namespace reference
+}  // namespace unetdn::reference

@@ -10,6 +10,7 @@
 #include <unetdn/loss.hpp>
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
+#include <unetdn/ops/conv2d.hpp>
 #include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
 #include <unetdn/ops/reduce.hpp>
@@ -122,7 +123,33 @@ template <class T> bool compares(cuda& dev) {
   return right;
 }
 
+/// Whether a convolution of ones with ones counts its neighbours, forward and back: the inner pixel of 3 x 3 has
+/// `taps`.
+template <class T> bool convolves(cuda& dev, unetdn::conv2d_shape s, double taps) {
+  using namespace unetdn;
+  shape const xs{1, 3, 3, s.in};
+  tensor<T, cuda> x{dev, xs}, dx{dev, xs}, y{dev, conv2d_output_shape(s, xs)};
+  shape const ws{1, 1, 1, static_cast<int>(conv2d_weight_size<cuda>(s))};
+  tensor<T, cuda> w{dev, ws};
+  tensor<float, cuda> dw{dev, ws}, db{dev, {1, 1, 1, s.out}};
+  fill(dev, x.view(), 1);
+  fill(dev, w.view(), 1);
+  conv2d_forward<T>(dev, s, x.view(), w.data(), nullptr, y.view());
+  conv2d_backward_data<T>(dev, s, y.view(), w.data(), dx.view());
+  fill(dev, y.view(), 1);
+  conv2d_backward_weights<T>(dev, s, x.view(), y.view(), dw.data(), db.data(), false);
+  conv2d_forward<T>(dev, s, x.view(), w.data(), nullptr, y.view());
+  return sum(dev, y.view().crop(y.view().h / 2, y.view().w / 2, 1, 1)) == taps * s.in * s.out;
+}
+
 template <class T> bool all_right(cuda& dev) {
+  for (bool const allow : {false, true}) {
+    dev.allow_tf32(allow);
+    for (int const channels : {8, 40})
+      if (!convolves<T>(dev, {channels, channels, 3}, 9) || !convolves<T>(dev, {channels, channels, 1}, 1))
+        return false;
+  }
+  dev.allow_tf32(false);
   return elementwise_sum<T>(dev) == 2.25 && pooling_sum<T>(dev) == 24 && works<T>(dev) && updates<T>(dev) &&
          loads<T>(dev) && compares<T>(dev);
 }

@@ -3,11 +3,14 @@
 // synchronisation is without need, and no check is too weak to miss it. A new kernel gets an entry in `operations`.
 #include <cmath>
 #include <iostream>
+#include <span>
+#include <vector>
 
 #include <unetdn/core/tensor.hpp>
 #include <unetdn/loss.hpp>
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
+#include <unetdn/ops/conv2d.hpp>
 #include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
 #include <unetdn/ops/reduce.hpp>
@@ -17,6 +20,7 @@
 #include "catch.hpp"
 #include "devices/kernels.hpp"
 #include "devices/window.hpp"
+#include "reference/conv2d.hpp"
 #include "reference/loss.hpp"
 #include "reference/max_pool2d.hpp"
 #include "reference/reduce.hpp"
@@ -102,6 +106,49 @@ bool loss_is_right(emulated& dev) {
   return right;
 }
 
+/// The three passes of a convolution with stages enough that buffers are used again, on windows whose pieces are copied
+/// asynchronously. All sums are exact: numbers of few bits.
+template <class T> bool conv2d_is_right(emulated& dev, shape x_shape, conv2d_shape s) {
+  shape const y_shape = conv2d_output_shape(s, x_shape);
+  reference::conv2d const ref{x_shape.n, x_shape.h, x_shape.w, s.in, s.out, s.kernel, s.stride};
+  auto const few_bits = [](std::int64_t count, std::uint32_t seed) {
+    auto v = some_numbers(count, seed);
+    for (double& e : v) e = std::round(e * 4) / 4;
+    return v;
+  };
+  auto const x_values = few_bits(x_shape.size(), 1);
+  auto const dy_values = few_bits(y_shape.size(), 2);
+  auto const w_values = few_bits(std::int64_t(ref.w_size()), 3);
+  shape const w_shape{1, 1, 1, static_cast<int>(conv2d_weight_size<emulated>(s))};
+  std::vector<double> packed(static_cast<std::size_t>(w_shape.c));
+  conv2d_pack_weights<emulated, double>(s, std::span<double const>{w_values}, packed);
+
+  window<T, emulated> x{dev, x_shape, placements[1], x_values}, dy{dev, y_shape, placements[1], dy_values};
+  window<T, emulated> w{dev, w_shape, placements[0], packed};
+  window<T, emulated> y{dev, y_shape, placements[1]}, dx{dev, x_shape, placements[1]};
+  window<float, emulated> dw{dev, w_shape, placements[0]}, db{dev, {1, 1, 1, s.out}, placements[0]};
+  conv2d_forward<T>(dev, s, x.view(), w.view().data, nullptr, y.view());
+  conv2d_backward_data<T>(dev, s, dy.view(), w.view().data, dx.view());
+  conv2d_backward_weights<T>(dev, s, x.view(), dy.view(), dw.view().data, db.view().data, false);
+  auto const rounded = [](std::vector<double> v) {
+    for (double& e : v) e = convert<double>(convert<T>(e));
+    return v;
+  };
+  std::vector<double> dw_values(ref.w_size());
+  conv2d_unpack_weights<emulated, double>(s, dw.read(), std::span<double>{dw_values});
+  return y.read() == rounded(ref.forward(x_values, w_values, {})) &&
+         dx.read() == rounded(ref.backward_data(dy_values, w_values)) &&
+         dw_values == ref.backward_weights(x_values, dy_values) && db.read() == ref.backward_bias(dy_values);
+}
+
+bool conv2d_3x3_is_right(emulated& dev) { return conv2d_is_right<bf16>(dev, {1, 12, 3, 40}, {40, 32, 3}); }
+bool conv2d_2x2_is_right(emulated& dev) { return conv2d_is_right<fp16>(dev, {1, 23, 20, 24}, {24, 104, 2, 2}); }
+bool conv2d_float_is_right(emulated& dev) { return conv2d_is_right<float>(dev, {1, 12, 3, 24}, {24, 20, 3}); }
+bool conv2d_1x1_tf32_is_right(emulated& dev) {
+  dev.allow_tf32(true);
+  return conv2d_is_right<float>(dev, {1, 10, 10, 52}, {52, 52, 1});
+}
+
 bool exchange_is_right(emulated& dev) {
   using kernel_type = exchange<mistake::none>;
   constexpr int count = kernel_type::rounds * 64;
@@ -181,6 +228,10 @@ operation const operations[] = {
     {"element-wise operations", elementwise_is_right, 0},
     {"max_pool2d", max_pool2d_is_right, 0},
     {"loss", loss_is_right, 7},
+    {"conv2d 3x3", conv2d_3x3_is_right, 18},
+    {"conv2d 2x2", conv2d_2x2_is_right, 18},
+    {"conv2d 3x3 in float", conv2d_float_is_right, 18},
+    {"conv2d 1x1 by tf32", conv2d_1x1_tf32_is_right, 18},
     {"exchange (a test's kernel)", exchange_is_right, 4},
     {"multiply (a test's kernel)", multiply_is_right, 3},
     {"two_groups (a test's kernel)", two_groups_are_right, 4},

@@ -83,6 +83,22 @@ struct fp16 {
   }
 };
 
+/// Names the format that tensor cores read of a float: its exponent with 11 significant bits. Nothing is stored in it.
+struct tf32;
+
+/// The bits of v rounded to tf32, to nearest, ties away from zero. The 13 lowest are to be ignored.
+UNETDN_HD inline std::uint32_t round_to_tf32(float v) {
+#if defined(__CUDA_ARCH__)
+  std::uint32_t bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(v));
+  return bits;
+#else
+  auto const u = __builtin_bit_cast(std::uint32_t, v);
+  bool const is_nan = (u & 0x7fffffffu) > 0x7f800000u;
+  return is_nan ? 0x7fffe000u : (u + 0x1000u) & 0xffffe000u;
+#endif
+}
+
 /// What sums over elements of T are taken and kept in; so parameters' gradients are of this type.
 template <class T> using accumulator_t = std::conditional_t<std::is_same_v<T, double>, double, float>;
 

@@ -1,68 +1,158 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <cstdint>
+#include <type_traits>
 
 #include <unetdn/core/half.hpp>
 #include <unetdn/core/kernel.hpp>
 
-// Warp-level matrix multiply-accumulate, c[16x8] += a[16x16] b[16x8], where a and b are bf16 or fp16 and c is float.
-// Which lane holds what (PTX ISA, "Matrix Fragments for mma.m16n8k16"), with g = lane / 4 and t = lane % 4:
+// Warp-level matrix multiply-accumulate, c[16x8] += a[16xK] b[Kx8] with c in float. K elements of an operand are 32
+// bytes where tensor cores multiply: 16 of bf16 or fp16, 8 floats that are rounded to tf32 on their way. Operands may
+// be float too: those are multiplied by ordinary fused multiply-adds, 4 deep, so that one kernel serves them all.
 //
+// Which lane holds what, with g = lane / 4 and t = lane % 4:
+//
+//   bf16, fp16 (PTX ISA, "Matrix Fragments for mma.m16n8k16")
 //   a.r[0] = a[g][2t, 2t+1]      a.r[1] = a[g+8][2t, 2t+1]    a.r[2] = a[g][2t+8, 2t+9]    a.r[3] = a[g+8][2t+8, 2t+9]
 //   b.r[0] = b[2t, 2t+1][g]      b.r[1] = b[2t+8, 2t+9][g]
+//   tf32 (PTX ISA, "Matrix Fragments for mma.m16n8k8")
+//   a.r[0] = a[g][t]             a.r[1] = a[g+8][t]           a.r[2] = a[g][t+4]           a.r[3] = a[g+8][t+4]
+//   b.r[0] = b[t][g]             b.r[1] = b[t+4][g]
+//   float (ours)
+//   a.r[k] = a[g][k]             a.r[4+k] = a[g+8][k]
+//   b.r[k] = b[k][2t]            b.r[4+k] = b[k][2t+1]
+//   all
 //   c.r[0], c.r[1] = c[g][2t, 2t+1]                           c.r[2], c.r[3] = c[g+8][2t, 2t+1]
 //
 // The maps are written here and in devices/ only. A kernel says which matrix it wants, never which lane holds it.
 
 namespace unetdn {
 
-template <class T> struct alignas(16) fragment_a { std::uint32_t r[4]; };
-template <class T> struct alignas(8) fragment_b { std::uint32_t r[2]; };
+template <class Operand> struct alignas(16) fragment_a { std::uint32_t r[4]; };
+template <class Operand> struct alignas(8) fragment_b { std::uint32_t r[2]; };
+template <> struct alignas(16) fragment_a<float> { float r[8]; };
+template <> struct alignas(16) fragment_b<float> { float r[8]; };
 struct alignas(16) fragment_c {
   float r[4];
 };
+
+/// The type in which an operand lies in memory.
+template <class Operand> using storage_t = std::conditional_t<std::is_same_v<Operand, tf32>, float, Operand>;
+
+/// K, in elements and in pieces of 16 bytes.
+template <class Operand> inline constexpr int mma_pieces = std::is_same_v<Operand, float> ? 1 : 2;
+template <class Operand> inline constexpr int mma_depth = mma_pieces<Operand> * 16 / int(sizeof(storage_t<Operand>));
 
 /// Row of c whose element a lane holds in r[i].
 UNETDN_HD constexpr int fragment_c_row(int lane, int i) { return lane / 4 + 8 * (i / 2); }
 /// Column of c whose element a lane holds in r[i].
 UNETDN_HD constexpr int fragment_c_column(int lane, int i) { return lane % 4 * 2 + i % 2; }
 
-// Fragment loads from shared memory. `at(row, half)` gives the address of elements 8 * half .. 8 * half + 7 of a row:
-// 16 bytes, aligned to 16. It is asked once per lane, so any row may lie anywhere (shifted pixels, swizzled banks).
+// Fragment loads from shared memory. `at(row, piece)` gives the address of a row's piece of 16 bytes, aligned to 16. It
+// is asked by each lane for what that lane reads, so any row may lie anywhere (shifted pixels, swizzled banks).
 
-/// a[16x16] from rows m with contiguous k.
-template <class T, class Block, class At> UNETDN_DEVICE fragment_a<T> load_a(Block& block, At at) {
+namespace detail {
+/// Element `column` of a row.
+template <class At> UNETDN_DEVICE float element(At const& at, int row, int column) {
+  return at(row, column / 4)[column % 4];
+}
+template <class Operand> UNETDN_DEVICE void to_operands(std::uint32_t (&r)[4]) {
+  if constexpr (std::is_same_v<Operand, tf32>) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; ++i) r[i] = round_to_tf32(__builtin_bit_cast(float, r[i]));
+  }
+}
+}  // namespace detail
+
+/// a[16xK] from rows m with contiguous k.
+template <class Operand, class Block, class At> UNETDN_DEVICE fragment_a<Operand> load_a(Block& block, At at) {
   int const lane = block.lane();
-  fragment_a<T> a;
-  block.load_matrix_x4(a.r, at(lane % 16, lane / 16));
+  fragment_a<Operand> a;
+  if constexpr (std::is_same_v<Operand, float>) {
+    copy_aligned<16>(&a.r[0], at(lane / 4, 0));
+    copy_aligned<16>(&a.r[4], at(lane / 4 + 8, 0));
+  } else {
+    block.load_matrix_x4(a.r, at(lane % 16, lane / 16));
+    detail::to_operands<Operand>(a.r);
+  }
   return a;
 }
 
-/// a[16x16] from rows k with contiguous m.
-template <class T, class Block, class At> UNETDN_DEVICE fragment_a<T> load_a_transposed(Block& block, At at) {
+/// a[16xK] from rows k with contiguous m.
+template <class Operand, class Block, class At>
+UNETDN_DEVICE fragment_a<Operand> load_a_transposed(Block& block, At at) {
   int const lane = block.lane();
-  fragment_a<T> a;
-  block.load_matrix_x4_transposed(a.r, at(lane % 8 + lane / 16 * 8, lane / 8 % 2));
+  int const group = lane / 4;
+  int const in_group = lane % 4;
+  fragment_a<Operand> a;
+  if constexpr (std::is_same_v<Operand, float>) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 8; ++i) a.r[i] = detail::element(at, i % 4, group + i / 4 * 8);
+  } else if constexpr (std::is_same_v<Operand, tf32>) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; ++i) a.r[i] = round_to_tf32(detail::element(at, in_group + i / 2 * 4, group + i % 2 * 8));
+  } else {
+    block.load_matrix_x4_transposed(a.r, at(lane % 8 + lane / 16 * 8, lane / 8 % 2));
+  }
   return a;
 }
 
-/// b[16x16] as two fragments (columns 0-7 and 8-15) from rows n with contiguous k.
-template <class T, class Block, class At> UNETDN_DEVICE void load_b_pair(Block& block, fragment_b<T> (&b)[2], At at) {
+/// b[Kx16] as two fragments (columns 0-7 and 8-15) from rows n with contiguous k.
+template <class Operand, class Block, class At>
+UNETDN_DEVICE void load_b_pair(Block& block, fragment_b<Operand> (&b)[2], At at) {
   int const lane = block.lane();
-  std::uint32_t r[4];
-  block.load_matrix_x4(r, at(lane % 8 + lane / 16 * 8, lane / 8 % 2));
-  b[0] = {{r[0], r[1]}};
-  b[1] = {{r[2], r[3]}};
+  if constexpr (std::is_same_v<Operand, float>) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; ++i) copy_aligned<16>(&b[i / 2].r[i % 2 * 4], at(lane % 4 * 2 + i % 2 + i / 2 * 8, 0));
+  } else {
+    std::uint32_t r[4];
+    block.load_matrix_x4(r, at(lane % 8 + lane / 16 * 8, lane / 8 % 2));
+    detail::to_operands<Operand>(r);
+    b[0] = {{r[0], r[1]}};
+    b[1] = {{r[2], r[3]}};
+  }
 }
 
-/// b[16x16] as two fragments (columns 0-7 and 8-15) from rows k with contiguous n.
-template <class T, class Block, class At>
-UNETDN_DEVICE void load_b_pair_transposed(Block& block, fragment_b<T> (&b)[2], At at) {
+/// b[Kx16] as two fragments (columns 0-7 and 8-15) from rows k with contiguous n.
+template <class Operand, class Block, class At>
+UNETDN_DEVICE void load_b_pair_transposed(Block& block, fragment_b<Operand> (&b)[2], At at) {
   int const lane = block.lane();
-  std::uint32_t r[4];
-  block.load_matrix_x4_transposed(r, at(lane % 16, lane / 16));
-  b[0] = {{r[0], r[1]}};
-  b[1] = {{r[2], r[3]}};
+  int const group = lane / 4;
+  int const in_group = lane % 4;
+  if constexpr (std::is_same_v<Operand, float>) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      int const column = in_group * 2 + i / 4 * 8;
+      float pair[2];
+      copy_aligned<8>(pair, at(i % 4, column / 4) + column % 4);
+      b[i / 4].r[i % 4] = pair[0];
+      b[i / 4].r[4 + i % 4] = pair[1];
+    }
+  } else if constexpr (std::is_same_v<Operand, tf32>) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; ++i)
+      b[i / 2].r[i % 2] = round_to_tf32(detail::element(at, in_group + i % 2 * 4, group + i / 2 * 8));
+  } else {
+    std::uint32_t r[4];
+    block.load_matrix_x4_transposed(r, at(lane % 16, lane / 16));
+    b[0] = {{r[0], r[1]}};
+    b[1] = {{r[2], r[3]}};
+  }
+}
+
+/// c[16x8] += a[16xK] b[Kx8], by the whole warp.
+template <class Operand, class Block>
+UNETDN_DEVICE void multiply_add(Block& block, fragment_c& c, fragment_a<Operand> const& a,
+                                fragment_b<Operand> const& b) {
+  if constexpr (std::is_same_v<Operand, float>) {
+    UNETDN_UNROLL
+    for (int k = 0; k < 4; ++k) {
+      UNETDN_UNROLL
+      for (int i = 0; i < 4; ++i) c.r[i] += a.r[i / 2 * 4 + k] * b.r[i % 2 * 4 + k];
+    }
+  } else {
+    block.mma(c, a, b);
+  }
 }
 
 }  // namespace unetdn

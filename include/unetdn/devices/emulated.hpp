@@ -553,8 +553,8 @@ class emulated::block {
     me.copies.erase(me.copies.begin(), me.copies.begin() + std::ptrdiff_t(copies));
   }
 
-  /// Loads four 8x8 matrices of 16-bit elements; lane l gives the address of row l % 8 of matrix l / 8. See
-  /// core/mma.hpp.
+  /// Loads four 8x8 matrices of 16-bit elements, or 8x4 of 32-bit ones; lane l gives the address of row l % 8 of matrix
+  /// l / 8. Transposed: 16-bit elements only. See core/mma.hpp.
   template <class T>
   void load_matrix_x4(std::uint32_t (&r)[4], T const* s_row, char const* file = __builtin_FILE(),
                       int line = __builtin_LINE()) {
@@ -566,7 +566,8 @@ class emulated::block {
     load_matrix<true>(r, s_row, {"load_matrix_x4_transposed", file, line});
   }
 
-  /// c[16x8] += a[16x16] b[16x8], by the whole warp.
+  /// c[16x8] += a[16xK] b[Kx8], by the whole warp; bf16, fp16 and tf32. Operands of tf32 must have been rounded to it:
+  /// a GPU ignores what lies below.
   template <class T>
   void mma(fragment_c& c, fragment_a<T> const& a, fragment_b<T> const& b, char const* file = __builtin_FILE(),
            int line = __builtin_LINE()) {
@@ -585,24 +586,30 @@ class emulated::block {
     fragment_b<T> const* b;
   };
 
-  template <class T> static float element(std::uint32_t pair, int i) {
-    T h;
-    h.bits = std::uint16_t(pair >> 16 * i);
-    return float(h);
+  /// One operand's element in half i of a register (16-bit), or the whole of it (tf32).
+  template <class T> static float element(std::uint32_t r, int i) {
+    if constexpr (std::is_same_v<T, unetdn::tf32>) {
+      return __builtin_bit_cast(float, r & 0xffffe000u);
+    } else {
+      T h;
+      h.bits = std::uint16_t(r >> 16 * i);
+      return float(h);
+    }
   }
   template <class T> static void multiply(mma_operand<T>* const (&at)[warp_size]) {
-    float a[16][16], b[16][8], c[16][8];  // a as [k][m]: the innermost loop runs over contiguous b and c
+    constexpr int depth = mma_depth<T>;
+    constexpr int in_register = depth / 8;      // elements of one register
+    float a[depth][16], b[depth][8], c[16][8];  // a as [k][m]: the innermost loop runs over contiguous b and c
     for (int l = 0; l < warp_size; ++l) {
-      int const group = l / 4, pair = l % 4 * 2;
-      for (int i = 0; i < 4; ++i) {
-        for (int j = 0; j < 2; ++j) a[pair + j + i / 2 * 8][group + i % 2 * 8] = element<T>(at[l]->a->r[i], j);
-      }
-      for (int i = 0; i < 2; ++i) {
-        for (int j = 0; j < 2; ++j) b[pair + j + i * 8][group] = element<T>(at[l]->b->r[i], j);
+      int const group = l / 4;
+      int const first = l % 4 * in_register;
+      for (int j = 0; j < in_register; ++j) {
+        for (int i = 0; i < 4; ++i) a[first + j + i / 2 * depth / 2][group + i % 2 * 8] = element<T>(at[l]->a->r[i], j);
+        for (int i = 0; i < 2; ++i) b[first + j + i * depth / 2][group] = element<T>(at[l]->b->r[i], j);
       }
       for (int i = 0; i < 4; ++i) c[fragment_c_row(l, i)][fragment_c_column(l, i)] = at[l]->c->r[i];
     }
-    for (int k = 0; k < 16; ++k) {
+    for (int k = 0; k < depth; ++k) {
       for (int m = 0; m < 16; ++m) {
         for (int n = 0; n < 8; ++n) c[m][n] += a[k][m] * b[k][n];
       }
@@ -618,11 +625,11 @@ class emulated::block {
     void const* s_row;
   };
   template <bool Transposed, class T> void load_matrix(std::uint32_t (&r)[4], T const* s_row, detail::word_site site) {
-    static_assert(sizeof(T) == 2);
+    static_assert(sizeof(T) == 2 || (sizeof(T) == 4 && !Transposed));
     require_row(s_row, "load_matrix row");
     // Each lane reads its own row on arrival, so that a sync_warp missing after a plain store is seen.
     row_operand mine{{}, r, s_row};
-    for (int i = 0; i < 8; ++i) std::memcpy(&mine.row[i], s_row + i, 2);
+    for (int i = 0; i < 8; ++i) std::memcpy(&mine.row[i], reinterpret_cast<unsigned char const*>(s_row) + 2 * i, 2);
     machine_.warp_operation(thread_, site, &mine, [this](auto* lanes) {
       row_operand* at[warp_size];
       for (int l = 0; l < warp_size; ++l) at[l] = static_cast<row_operand*>(lanes[l].operand);

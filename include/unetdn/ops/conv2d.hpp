@@ -14,6 +14,7 @@
 #include <unetdn/cpu/winograd.hpp>
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/ops/checks.hpp>
+#include <unetdn/ops/conv2d_kernels.hpp>
 #include <unetdn/ops/cost.hpp>
 #include <unetdn/ops/weight_layout.hpp>
 
@@ -115,24 +116,28 @@ void conv2d_unpack_weights(conv2d_shape s, std::span<T const> packed, std::span<
 
 /// y = epilogue(x * w + bias):
 ///   y[n][i][j][k] = bias[k] + sum over r, q, c of x[n][stride i + r - pad][stride j + q - pad][c] w[k][c][r][q]
-/// x[N,H,W,in], y[N,P,Q,out] as in conv2d_output_shape; w in the device's own layout; bias[out] or null. In float, 3x3
-/// kernels with stride 1 and at least 8 channels in and out run by Winograd's F(4x4,3x3) (Lavin and Gray, "Fast
-/// Algorithms for Convolutional Neural Networks", 2016), which computes 4 x 4 outputs together. An output's arithmetic
-/// depends on the convolution's shape alone, and there on its place in its 4 x 4: a part of the picture that begins at
-/// multiples of 4 has the bits of the whole picture, but for the 4 x 4 outputs at the part's rim.
-/// x and y must not overlap. Throws argument_error where extents do not fit.
+/// x[N,H,W,in], y[N,P,Q,out] as in conv2d_output_shape; w in the device's own layout; bias[out] or null. On the cpu in
+/// float, 3x3 kernels with stride 1 and at least 8 channels in and out run by Winograd's F(4x4,3x3) (Lavin and Gray,
+/// "Fast Algorithms for Convolutional Neural Networks", 2016), which computes 4 x 4 outputs together. An output's
+/// arithmetic depends on the convolution's shape alone, and there on its place in its 4 x 4: a part of the picture that
+/// begins at multiples of 4 has the bits of the whole picture, but for the 4 x 4 outputs at the part's rim. x and y
+/// must not overlap. Throws argument_error where extents do not fit.
 template <class T, class Device>
 void conv2d_forward(Device& dev, conv2d_shape s, std::type_identity_t<view<T const>> x, T const* w,
                     std::type_identity_t<T const*> bias, std::type_identity_t<view<T>> y, conv2d_epilogue ep = {}) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("conv2d_forward", "y", y, conv2d_output_shape(s, detail::extents(x)));
-  if constexpr (detail::has_winograd<T>) {
-    if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
-      return cpu_bodies::run(
-          dev, cpu_bodies::winograd_forward_job<T>(dev.threads(), detail::packed(s), x, w, bias, ep.relu, y));
+  if constexpr (detail::is_cpu<Device>) {
+    if constexpr (detail::has_winograd<T>) {
+      if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
+        return cpu_bodies::run(
+            dev, cpu_bodies::winograd_forward_job<T>(dev.threads(), detail::packed(s), x, w, bias, ep.relu, y));
+    }
+    cpu_bodies::run_forward(
+        dev, cpu_bodies::forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), x, w, bias, ep.relu, y));
+  } else {
+    detail::launch_conv2d_forward<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, x, w, bias, ep.relu, y);
   }
-  cpu_bodies::run_forward(
-      dev, cpu_bodies::forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), x, w, bias, ep.relu, y));
 }
 
 /// dx = conv^T(dy), zero where mask <= 0:
@@ -143,18 +148,22 @@ void conv2d_forward(Device& dev, conv2d_shape s, std::type_identity_t<view<T con
 template <class T, class Device>
 void conv2d_backward_data(Device& dev, conv2d_shape s, std::type_identity_t<view<T const>> dy, T const* w,
                           std::type_identity_t<view<T>> dx, std::type_identity_t<view<T const>> mask = {}) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("conv2d_backward_data", "dy", dy, conv2d_output_shape(s, detail::extents(dx)));
   detail::check_mask<T>("conv2d_backward_data", mask, dx);
-  if constexpr (detail::has_winograd<T>) {
-    if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
-      return cpu_bodies::run(
-          dev, cpu_bodies::winograd_backward_data_job<T>(dev.threads(), detail::packed(s), dy, w, dx, mask));
+  if constexpr (detail::is_cpu<Device>) {
+    if constexpr (detail::has_winograd<T>) {
+      if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
+        return cpu_bodies::run(
+            dev, cpu_bodies::winograd_backward_data_job<T>(dev.threads(), detail::packed(s), dy, w, dx, mask));
+    }
+    cpu_bodies::run_backward_data(dev,
+                                  cpu_bodies::backward_data_job<T>(dev.threads(), detail::geometry(s),
+                                                                   detail::packed_transposed(s), dy, w, dx, mask),
+                                  detail::packed(s));
+  } else {
+    detail::launch_conv2d_backward_data<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, dy, w, dx, mask);
   }
-  cpu_bodies::run_backward_data(dev,
-                                cpu_bodies::backward_data_job<T>(dev.threads(), detail::geometry(s),
-                                                                 detail::packed_transposed(s), dy, w, dx, mask),
-                                detail::packed(s));
 }
 
 /// dw[k][c][r][q] = sum over n, i, j of x[n][stride i + r - pad][stride j + q - pad][c] dy[n][i][j][k], and
@@ -165,44 +174,54 @@ template <class T, class Device>
 void conv2d_backward_weights(Device& dev, conv2d_shape s, std::type_identity_t<view<T const>> x,
                              std::type_identity_t<view<T const>> dy, accumulator_t<T>* dw, accumulator_t<T>* db,
                              bool accumulate) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("conv2d_backward_weights", "dy", dy, conv2d_output_shape(s, detail::extents(x)));
-  if constexpr (detail::has_winograd<T>) {
-    if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
-      return cpu_bodies::run(
-          dev, cpu_bodies::winograd_backward_weights_job<T>(detail::packed(s), x, dy, dw, db, accumulate));
+  if constexpr (detail::is_cpu<Device>) {
+    if constexpr (detail::has_winograd<T>) {
+      if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
+        return cpu_bodies::run(
+            dev, cpu_bodies::winograd_backward_weights_job<T>(detail::packed(s), x, dy, dw, db, accumulate));
+    }
+    cpu_bodies::run_backward_weights(
+        dev, cpu_bodies::backward_weights_job<T>(detail::geometry(s), detail::packed(s), x, dy, dw, db, accumulate));
+  } else {
+    detail::launch_conv2d_backward_weights<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, x, dy, dw, db,
+                                              accumulate);
   }
-  cpu_bodies::run_backward_weights(
-      dev, cpu_bodies::backward_weights_job<T>(detail::geometry(s), detail::packed(s), x, dy, dw, db, accumulate));
 }
 
 /// The most scratch that a pass over x needs: forward alone, or with `training` the two gradients as well.
 template <class T, class Device>
 std::size_t conv2d_scratch_bytes(Device const& dev, conv2d_shape s, unetdn::shape x, bool training) {
-  static_assert(detail::is_cpu<Device>, "conv2d exists on the cpu device only");
-  using namespace cpu_bodies;
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   unetdn::shape const y = conv2d_output_shape(s, x);
-  view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};
-  if constexpr (detail::has_winograd<T>) {
-    if (takes_winograd(detail::geometry(s), detail::packed(s))) {
-      auto const weights = detail::packed(s);
-      auto const forward = winograd_forward_job<T>(dev.threads(), weights, vx, nullptr, nullptr, false, vy);
-      std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
-      if (!training) return bytes;
-      auto const data = winograd_backward_data_job<T>(dev.threads(), weights, vy, nullptr, vx, {});
-      auto const gradient = winograd_backward_weights_job<T>(weights, vx, vy, nullptr, nullptr, false);
-      return std::max({bytes, plan_of(data, dev.threads()).bytes(), plan_of(gradient, dev.threads()).bytes()});
+  if constexpr (!detail::is_cpu<Device>) {
+    return training ? detail::conv2d_gradient_bytes<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, y) : 0;
+  } else {
+    using namespace cpu_bodies;
+    view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};
+    if constexpr (detail::has_winograd<T>) {
+      if (takes_winograd(detail::geometry(s), detail::packed(s))) {
+        auto const weights = detail::packed(s);
+        auto const forward = winograd_forward_job<T>(dev.threads(), weights, vx, nullptr, nullptr, false, vy);
+        std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
+        if (!training) return bytes;
+        auto const data = winograd_backward_data_job<T>(dev.threads(), weights, vy, nullptr, vx, {});
+        auto const gradient = winograd_backward_weights_job<T>(weights, vx, vy, nullptr, nullptr, false);
+        return std::max({bytes, plan_of(data, dev.threads()).bytes(), plan_of(gradient, dev.threads()).bytes()});
+      }
     }
+    auto const forward =
+        forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), vx, nullptr, nullptr, false, vy);
+    std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
+    if (!training) return bytes;
+    auto const transposed = detail::packed_transposed(s);
+    auto const data = backward_data_job<T>(dev.threads(), detail::geometry(s), transposed, vy, nullptr, vx, {});
+    auto const weights =
+        backward_weights_job<T>(detail::geometry(s), detail::packed(s), vx, vy, nullptr, nullptr, false);
+    return std::max({bytes, plan_of(data, dev.threads(), transposed_elements(transposed)).bytes(),
+                     plan_of(weights, dev.threads()).bytes()});
   }
-  auto const forward =
-      forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), vx, nullptr, nullptr, false, vy);
-  std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
-  if (!training) return bytes;
-  auto const transposed = detail::packed_transposed(s);
-  auto const data = backward_data_job<T>(dev.threads(), detail::geometry(s), transposed, vy, nullptr, vx, {});
-  auto const weights = backward_weights_job<T>(detail::geometry(s), detail::packed(s), vx, vy, nullptr, nullptr, false);
-  return std::max({bytes, plan_of(data, dev.threads(), transposed_elements(transposed)).bytes(),
-                   plan_of(weights, dev.threads()).bytes()});
 }
 
 }  // namespace unetdn

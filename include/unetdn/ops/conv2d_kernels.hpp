@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include <unetdn/core/collapse.hpp>
+#include <unetdn/core/error.hpp>
+#include <unetdn/kernels/conv2d.hpp>
+#include <unetdn/kernels/conv2d_weight_gradient.hpp>
+#include <unetdn/ops/checks.hpp>
+
+// Convolutions on cuda and emulated: which kernel computes which, on which windows. Arguments were checked by the
+// operations. Which kernel runs depends on channels, kernel and stride alone.
+
+namespace unetdn::detail {
+
+/// Calls f with the operand that convolutions of T multiply on this device: see core/mma.hpp.
+template <class T, class Device, class F> void with_operand(Device const& dev, F f) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (dev.tf32()) return f(std::type_identity<tf32>{});
+  }
+  f(std::type_identity<T>{});
+}
+
+/// Calls f with the width of the tiles of output channels.
+template <class F> void with_tile(int outputs, F f) {
+  if (outputs > 32)
+    f(std::integral_constant<int, 64>{});
+  else
+    f(std::integral_constant<int, 32>{});
+}
+
+template <class T> void check_weights_aligned(char const* op, T const* w) {
+  check(reinterpret_cast<std::uintptr_t>(w) % 16 == 0, op, ": weights must be aligned to 16 bytes");
+}
+/// Kernels count pixels, and the places of weights within a tap, in 32 bits.
+template <class T> void check_kernel_extents(char const* op, view<T> const& v) {
+  check(v.pixels() < std::numeric_limits<int>::max() && v.n < 65536, op, ": a window of ", to_string(extents(v)),
+        " is too large for one launch; use smaller pictures or a smaller batch");
+}
+
+template <class T> kernels::conv2d_finish<T> finish_of(T const* bias, bool relu, view<T const> mask, view<T> const& y) {
+  return {bias, relu, mask, aligned_pixels(y) && (!mask || aligned_pixels(mask))};
+}
+
+/// y = finish(x * w) by conv2d_halo.
+template <bool Flipped, class T, class Device>
+void launch_halo(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
+                 kernels::conv2d_finish<T> const& finish) {
+  with_operand<T>(dev, [&](auto operand) {
+    with_tile(y.c, [&](auto tile) {
+      using kernel = kernels::conv2d_halo<typename decltype(operand)::type, tile.value, Flipped>;
+      launch(dev, kernel::grid(y), kernel{x, aligned_pixels(x), w, layout, y, finish});
+    });
+  });
+}
+
+/// y = finish(x * w) by conv2d_gather, whose weights are read transposed for data gradients.
+template <bool Transposed, class T, class Device>
+void launch_gather(Device& dev, kernels::conv_weights layout, kernels::tap_grid const& taps, view<T const> const& x,
+                   T const* w, view<T> const& y, kernels::conv2d_finish<T> const& finish) {
+  if (y.size() == 0) return;
+  with_operand<T>(dev, [&](auto operand) {
+    with_tile(y.c, [&](auto tile) {
+      using kernel = kernels::conv2d_gather<typename decltype(operand)::type, tile.value, Transposed>;
+      launch(dev, kernel::grid(y), kernel{x, aligned_pixels(x), w, layout, taps, y, finish});
+    });
+  });
+}
+
+/// Whether conv2d_halo and conv2d_weight_gradient_halo compute it.
+inline bool takes_halo(int kernel, int stride) { return kernel == 3 && stride == 1; }
+inline int conv2d_padding(int kernel) { return (kernel - 1) / 2; }
+
+template <class T, class Device>
+void launch_conv2d_forward(Device& dev, kernels::conv_weights layout, int kernel, int stride, view<T const> const& x,
+                           T const* w, T const* bias, bool relu, view<T> const& y) {
+  if (y.size() == 0) return;
+  check_kernel_extents("conv2d_forward", y);
+  check_weights_aligned("conv2d_forward", w);
+  auto const finish = finish_of<T>(bias, relu, {}, y);
+  if (takes_halo(kernel, stride)) return launch_halo<false>(dev, layout, x, w, y, finish);
+  int const padding = conv2d_padding(kernel);
+  launch_gather<false>(dev, layout, {kernel, kernel, 0, kernel, 1, stride, -padding, -padding, 1}, x, w, y, finish);
+}
+
+/// A strided gradient is a convolution for each phase of dx's pixels: those that are congruent modulo the stride meet
+/// the same taps.
+template <class T, class Device>
+void launch_conv2d_backward_data(Device& dev, kernels::conv_weights layout, int kernel, int stride,
+                                 view<T const> const& dy, T const* w, view<T> const& dx, view<T const> const& mask) {
+  if (dx.size() == 0) return;
+  check_kernel_extents("conv2d_backward_data", dx);
+  check_weights_aligned("conv2d_backward_data", w);
+  if (takes_halo(kernel, stride))
+    return launch_halo<true>(dev, layout, dy, w, dx, finish_of<T>(nullptr, false, mask, dx));
+  int const padding = conv2d_padding(kernel);
+  for (int row = 0; row < std::min(stride, dx.h); ++row) {
+    for (int column = 0; column < std::min(stride, dx.w); ++column) {
+      // Pixel row + stride p of dx meets tap r where row + stride p + padding - r is stride times a row of dy.
+      int const r = (row + padding) % stride;
+      int const s = (column + padding) % stride;
+      kernels::tap_grid const taps{r < kernel ? ceil_div(kernel - r, stride) : 0,
+                                   s < kernel ? ceil_div(kernel - s, stride) : 0,
+                                   r * kernel + s,
+                                   stride * kernel,
+                                   stride,
+                                   1,
+                                   (row + padding - r) / stride,
+                                   (column + padding - s) / stride,
+                                   -1};
+      view<T> const phase = dx.phase(row, column, stride);
+      view<T const> const phase_mask = mask ? mask.phase(row, column, stride) : mask;
+      launch_gather<true>(dev, layout, taps, dy, w, phase, finish_of<T>(nullptr, false, phase_mask, phase));
+    }
+  }
+}
+
+/// How many parts a weight gradient is split into: so many that all blocks together give each multiprocessor of a large
+/// GPU, which has 132, two of them; but no part has so few tiles that writing its sums would outweigh reading them. A
+/// function of the shapes alone, and so are the bits.
+inline int gradient_part_count(int blocks, int tiles) {
+  constexpr int enough_blocks = 2 * 132;
+  constexpr int least_tiles = 4;
+  return std::clamp(ceil_div(enough_blocks, blocks), 1, std::max(1, tiles / least_tiles));
+}
+
+/// Calls f with the kernel, but for its memory, that computes a weight gradient from x and dy.
+template <class Operand, class T, class F>
+void with_weight_gradient(kernels::conv_weights layout, int kernel, int stride, view<T const> const& x,
+                          view<T const> const& dy, bool with_bias, F f) {
+  bool const x_aligned = aligned_pixels(x);
+  bool const dy_aligned = aligned_pixels(dy);
+  auto const parts = [&](int blocks, int tiles) -> kernels::gradient_parts {
+    return {nullptr, layout, gradient_part_count(blocks, tiles)};
+  };
+  if (takes_halo(kernel, stride)) {
+    using halo = kernels::conv2d_weight_gradient_halo<Operand>;
+    f(halo{x, dy, x_aligned, dy_aligned, with_bias, parts(halo::blocks(layout), halo::tiles(dy))});
+  } else {
+    using gather = kernels::conv2d_weight_gradient_gather<Operand>;
+    f(gather{x, dy, x_aligned, dy_aligned, with_bias, kernel, stride, conv2d_padding(kernel),
+             parts(gather::blocks(layout), gather::tiles(dy))});
+  }
+}
+
+inline std::size_t gradient_bytes(kernels::gradient_parts const& parts) {
+  return static_cast<std::size_t>(parts.parts) * static_cast<std::size_t>(parts.stride()) * sizeof(float);
+}
+
+template <class T, class Device>
+void launch_conv2d_backward_weights(Device& dev, kernels::conv_weights layout, int kernel, int stride,
+                                    view<T const> const& x, view<T const> const& dy, float* dw, float* db,
+                                    bool accumulate) {
+  check_kernel_extents("conv2d_backward_weights", dy);
+  check_weights_aligned("conv2d_backward_weights", dw);
+  kernels::gradient_parts parts{nullptr, layout, 0};
+  if (dy.size() > 0) {
+    with_operand<T>(dev, [&](auto operand) {
+      using type = typename decltype(operand)::type;
+      with_weight_gradient<type, T>(layout, kernel, stride, x, dy, db != nullptr, [&](auto gradient) {
+        parts = gradient.to;
+        parts.partial = static_cast<float*>(dev.scratch(gradient_bytes(parts)));
+        gradient.to = parts;
+        launch(dev, {gradient.blocks(layout), parts.parts}, gradient);
+      });
+    });
+  }
+  launch(dev, kernels::add_parts::grid(parts), kernels::add_parts{parts, dw, db, accumulate});
+}
+
+/// Scratch of launch_conv2d_backward_weights; the other passes need none.
+template <class T, class Device>
+std::size_t conv2d_gradient_bytes(Device const& dev, kernels::conv_weights layout, int kernel, int stride,
+                                  unetdn::shape dy) {
+  std::size_t bytes = 0;
+  view<T const> const window{nullptr, dy.n, dy.h, dy.w, dy.c};
+  with_operand<T>(dev, [&](auto operand) {
+    using type = typename decltype(operand)::type;
+    with_weight_gradient<type, T>(layout, kernel, stride, window, window, true,
+                                  [&](auto const& gradient) { bytes = gradient_bytes(gradient.to); });
+  });
+  return bytes;
+}
+
+}  // namespace unetdn::detail

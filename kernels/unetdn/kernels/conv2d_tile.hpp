@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <cstdint>
+
+#include <unetdn/core/mma.hpp>
+#include <unetdn/core/view.hpp>
+#include <unetdn/kernels/conv_weights.hpp>
+#include <unetdn/kernels/elementwise.hpp>
+
+// What the convolution kernels share: how tiles lie in shared memory, how they get there, and how results leave.
+
+namespace unetdn::kernels {
+
+/// Where piece `piece` (16 bytes) of a row of `Pieces` lies in it, so that the same piece of 8 consecutive rows covers
+/// all banks: for rows whose matrices are loaded row by row, in any element type, or transposed, in 16-bit types.
+template <int Pieces> UNETDN_HD constexpr int spread(int row, int piece) {
+  static_assert((Pieces & (Pieces - 1)) == 0);
+  if constexpr (Pieces >= 8) return piece ^ (row & 7);
+  return piece ^ (row / (8 / Pieces) & (Pieces - 1));
+}
+
+/// The same for rows whose matrices are transposed on their way. 32-bit elements are then loaded one by one: two
+/// adjacent pieces of 4 consecutive rows must cover all banks.
+template <class T, int Pieces> UNETDN_HD constexpr int spread_transposed(int row, int piece) {
+  if constexpr (sizeof(T) == 2) return spread<Pieces>(row, piece);
+  static_assert(sizeof(T) == 2 || Pieces >= 8);
+  return piece ^ (row & 3) * 2;
+}
+
+/// Begins to bring one piece to shared memory: `count` elements exist in it, none where it is not positive; the others
+/// become zero. Where the window is `aligned`, whole pieces come asynchronously.
+template <class T, class Block>
+UNETDN_DEVICE void fetch_piece(Block& block, T* s_to, T const* from, int count, bool aligned) {
+  if (count <= 0 || (aligned && count >= piece_size<T>)) {
+    block.copy_async(s_to, from, count > 0);
+  } else {
+    piece<T> const r_piece = load_piece(from, count, false);
+    copy_aligned<16>(s_to, r_piece.r);
+  }
+}
+
+/// What becomes of a convolution's sums before they are stored in y.
+template <class T> struct conv2d_finish {
+  T const* bias = nullptr;  ///< bias[K] or null
+  bool relu = false;
+  view<T const> mask = {};  ///< where it is given and not above zero, zero is stored; it may be y's own memory
+  bool aligned = false;     ///< of y and mask
+};
+
+/// An output pixel, perhaps beyond the picture: then `image` is negative.
+struct output_pixel {
+  int image, row, column;
+  UNETDN_DEVICE bool inside() const { return image >= 0; }
+};
+
+/// Rounds a warp's sums c[16 M][8 N] to T, with bias and ReLU, and stores them in y from channel `first` on, in pieces
+/// of 16 bytes. pixel_of(row) tells the pixel of a row of c. `s_y` is the warp's own shared memory.
+template <class T, int M, int N, int Pitch, class Block, class PixelOf>
+UNETDN_DEVICE void store_tile(Block& block, fragment_c const (&r_c)[M][N], T (&s_y)[M * 16][Pitch],
+                              conv2d_finish<T> const& finish, view<T> const& y, int first, PixelOf pixel_of) {
+  UNETDN_UNROLL
+  for (int j = 0; j < N; ++j) {
+    int const column = j * 8 + fragment_c_column(block.lane(), 0);
+    float r_bias[2] = {};
+    UNETDN_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      if (finish.bias && first + column + i < y.c) r_bias[i] = float(finish.bias[first + column + i]);
+    }
+    UNETDN_UNROLL
+    for (int m = 0; m < M; ++m) {
+      UNETDN_UNROLL
+      for (int i = 0; i < 4; i += 2) {
+        float r_pair[2];
+        UNETDN_UNROLL
+        for (int k = 0; k < 2; ++k) {
+          float const sum = r_c[m][j].r[i + k] + r_bias[k];
+          r_pair[k] = finish.relu && sum < 0 ? 0.0f : sum;
+        }
+        T* const s_pair = &s_y[m * 16 + fragment_c_row(block.lane(), i)][column];
+        if constexpr (sizeof(T) == 2) {
+          std::uint32_t const both = pack<T>(r_pair[0], r_pair[1]);
+          copy_aligned<4>(s_pair, &both);
+        } else {
+          copy_aligned<8>(s_pair, r_pair);
+        }
+      }
+    }
+  }
+  block.sync_warp();  // completes this warp's s_y
+
+  constexpr int pieces = N * 8 / piece_size<T>;
+  for (int i = block.lane(); i < M * 16 * pieces; i += warp_size) {
+    int const row = i / pieces;
+    int const channel = i % pieces * piece_size<T>;
+    int const left = y.c - first - channel;
+    output_pixel const at = pixel_of(row);
+    if (!at.inside() || left <= 0) continue;
+    int const count = left < piece_size<T> ? left : piece_size<T>;
+    piece<T> r_y;
+    copy_aligned<16>(r_y.r, &s_y[row][channel]);
+    if (finish.mask) {
+      T const* const from = finish.mask.pixel(at.image, at.row, at.column) + first + channel;
+      piece<T> const r_mask = load_piece(from, count, finish.aligned);
+      UNETDN_UNROLL
+      for (int k = 0; k < piece_size<T>; ++k) {
+        if (float(r_mask.r[k]) <= 0) r_y.r[k] = T(0.0f);
+      }
+    }
+    store_piece(y.pixel(at.image, at.row, at.column) + first + channel, r_y, count, finish.aligned);
+  }
+}
+
+}  // namespace unetdn::kernels
