@@ -109,7 +109,7 @@ void add_run_options(CLI::App& app, settings& s) {
       ->capture_default_str();
   app.add_option("--batch", s.training.batch, "patches a step")->capture_default_str();
   app.add_option("--patch", s.training.patch, "side of the patches, in pixels")->capture_default_str();
-  app.add_option("--rate", s.rate, "highest learning rate (0.064 / base; an eighth of that with --init)");
+  app.add_option("--rate", s.rate, "highest learning rate (0.032 / base; an eighth of that with --init)");
   app.add_option("--loss", s.loss, "mse, l1 or l1_ssim")->capture_default_str();
   app.add_option("--validations", s.run.validations, "how often is measured")
       ->check(CLI::Range(1, 1000))
@@ -353,7 +353,7 @@ std::optional<unetdn::unet<float, cpu>> begin_network(settings& s, cpu& device) 
 /// Adam's best rate falls in inverse proportion to the width (Yang et al. 2022, "Tensor programs V", table 3). At base
 /// 16, 0.004 learnt faster than 0.002; 0.008 was ahead at first, but half of the ReLUs ended up dead. Weights that know
 /// something already are to keep it.
-double usual_rate(settings const& s) { return 0.064 / std::max(1, s.network.base) / (s.init.empty() ? 1 : 8); }
+double usual_rate(settings const& s) { return 0.032 / std::max(1, s.network.base) / (s.init.empty() ? 1 : 8); }
 
 int train(settings& s) {
   finish_settings(s);

@@ -19,7 +19,7 @@ namespace unetdn {
 enum class loss_kind {
   l1,       ///< mean |y - target|
   mse,      ///< mean (y - target)^2
-  l1_ssim,  ///< mean |y - target| + (1 - SSIM) / 10: close in value and in structure
+  l1_ssim,  ///< mean |y - target| + 0.3 (1 - SSIM): close in value and in structure
 };
 
 /// "l1", "mse" or "l1_ssim".
@@ -56,7 +56,7 @@ inline op_cost loss_cost(loss_kind kind, unetdn::shape y, std::size_t element_by
 namespace detail {
 
 /// SSIM's part of the loss l1_ssim.
-inline constexpr double ssim_part = 0.1;
+inline constexpr double ssim_part = 0.3;
 
 /// Throws argument_error where no window of SSIM fits a picture.
 inline void check_windows(int h, int w) {
@@ -202,13 +202,13 @@ template <class T> class ssim_derivative {
 /// The loss of y against target on the cpu device, a mean over all elements, and its gradient with respect to y:
 ///   l1       |y - target|                                 dy = sign(y - target) / size
 ///   mse      (y - target)^2                               dy = 2 (y - target) / size
-///   l1_ssim  |y - target| + (1 - SSIM) / 10               the mean of SSIM is over windows that fit
+///   l1_ssim  |y - target| + 0.3 (1 - SSIM)                the mean of SSIM is over windows that fit
 /// y, target, dy [N,H,W,C]; dy may be y. Sums are taken in double over fixed chunks: equal bits for any number of
 /// threads. The gradient of l1 where y equals the target is 0. l1_ssim holds some 20 planes of a picture while it
 /// runs, a picture a thread. Throws argument_error where the shapes differ, or SSIM's window of 11 x 11 does not fit.
 /// Source of l1_ssim: after Zhao et al. 2017, "Loss functions for image restoration with neural networks", equation 12,
-/// with SSIM at one scale. Their weights, .16 and .84, leave the gradient to SSIM almost alone; a tenth of SSIM's
-/// raised it as much on photographs and cost no PSNR.
+/// with SSIM at one scale. Their weights, .16 and .84, leave the gradient to SSIM almost alone, which costs PSNR; of
+/// 0.1, 0.3 and 1 for SSIM beside 1 for L1, 0.3 gave the highest PSNR and SSIM on photographs (docs/training.md).
 template <class T, class Device>
 double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<T> const> y,
                          view<std::type_identity_t<T> const> target, view<T> dy) {

@@ -48,7 +48,7 @@ inline double l1_ssim(std::vector<double> const& y, std::vector<double> const& t
       for (std::size_t column = 0; column + 11 <= w; ++column)
         for (std::size_t channel = 0; channel < c; ++channel)
           sum += ssim_at(y, target, ((image * h + row) * w + column) * c + channel, w, c);
-  return l1(y, target) + 0.1 * (1 - sum / static_cast<double>(n * (h - 10) * (w - 10) * c));
+  return l1(y, target) + 0.3 * (1 - sum / static_cast<double>(n * (h - 10) * (w - 10) * c));
 }
 
 /// d l1 / dy.

@@ -22,8 +22,8 @@ namespace unetdn {
 struct training_options {
   noise_level noise;
   loss_kind loss = loss_kind::mse;
-  int patch = 128;  ///< side of the square crops, in pixels
-  int batch = 4;    ///< crops a step
+  int patch = 64;  ///< side of the square crops, in pixels
+  int batch = 4;   ///< crops a step
   learning_rate rate;
   adamw_options adam;
   double clip = 1;           ///< gradients of a larger norm are scaled down to it; 0: never
