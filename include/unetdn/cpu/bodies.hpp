@@ -17,9 +17,12 @@
 // while the program runs. Register loops say themselves that they are to be unrolled, because -O2 would not.
 #if defined(__clang__)
   #define UNETDN_UNROLL_TILE _Pragma("clang loop unroll(full)")
+  #define UNETDN_KEEP_ROLLED _Pragma("clang loop unroll(disable)")
 #else
   #define UNETDN_UNROLL_TILE _Pragma("GCC unroll 16")
+  #define UNETDN_KEEP_ROLLED _Pragma("GCC unroll 1")
 #endif
+#define UNETDN_ALWAYS_INLINE inline __attribute__((always_inline))
 
 // Registers: 16 of 16 bytes in the portable bodies, 16 of 32 bytes with AVX2, 32 of 64 bytes with AVX-512. A tile
 // needs two for each pixel, two for weights, one for the pixel's value. Eight pixels already hide AVX-512's latency;
@@ -27,9 +30,11 @@
 namespace unetdn::cpu_bodies::portable {
 #define UNETDN_VECTOR_BYTES 16
 #define UNETDN_TILE_PIXELS 4
+#define UNETDN_SQUARE_LOOP UNETDN_KEEP_ROLLED
 #include <unetdn/cpu/bodies/all.inl>
 #undef UNETDN_VECTOR_BYTES
 #undef UNETDN_TILE_PIXELS
+#undef UNETDN_SQUARE_LOOP
 }  // namespace unetdn::cpu_bodies::portable
 
 #if UNETDN_X86_BODIES
@@ -42,9 +47,11 @@ namespace unetdn::cpu_bodies::portable {
 namespace unetdn::cpu_bodies::avx2 {
   #define UNETDN_VECTOR_BYTES 32
   #define UNETDN_TILE_PIXELS 6
+  #define UNETDN_SQUARE_LOOP UNETDN_KEEP_ROLLED
   #include <unetdn/cpu/bodies/all.inl>
   #undef UNETDN_VECTOR_BYTES
   #undef UNETDN_TILE_PIXELS
+  #undef UNETDN_SQUARE_LOOP
 }  // namespace unetdn::cpu_bodies::avx2
   #if defined(__clang__)
     #pragma clang attribute pop
@@ -58,9 +65,11 @@ namespace unetdn::cpu_bodies::avx2 {
 namespace unetdn::cpu_bodies::avx512 {
   #define UNETDN_VECTOR_BYTES 64
   #define UNETDN_TILE_PIXELS 8
+  #define UNETDN_SQUARE_LOOP UNETDN_UNROLL_TILE
   #include <unetdn/cpu/bodies/all.inl>
   #undef UNETDN_VECTOR_BYTES
   #undef UNETDN_TILE_PIXELS
+  #undef UNETDN_SQUARE_LOOP
 }  // namespace unetdn::cpu_bodies::avx512
   #if defined(__clang__)
     #pragma clang attribute pop
@@ -69,6 +78,8 @@ namespace unetdn::cpu_bodies::avx512 {
   #endif
 #endif
 #undef UNETDN_UNROLL_TILE
+#undef UNETDN_KEEP_ROLLED
+#undef UNETDN_ALWAYS_INLINE
 
 namespace unetdn::cpu_bodies {
 

@@ -4,6 +4,8 @@
 template <class T> struct vector_of { typedef T type __attribute__((vector_size(UNETDN_VECTOR_BYTES))); };
 template <class T> using vec = typename vector_of<T>::type;
 template <class T> inline constexpr int lanes = UNETDN_VECTOR_BYTES / int(sizeof(T));
+/// Vectors of a group of channels.
+template <class T> inline constexpr int group_vectors = group_channels / lanes<T>;
 
 // memcpy is the load without a promise of alignment; compilers make it one instruction.
 template <class T> inline vec<T> load(T const* p) {
@@ -13,7 +15,7 @@ template <class T> inline vec<T> load(T const* p) {
 }
 template <class T> inline void store(T* p, vec<T> v) { std::memcpy(p, &v, sizeof v); }
 
-/// The first `count` lanes from memory, zero in the others.
+/// The first `count` lanes from memory, zero in the others; none for a count below 0.
 template <class T> inline vec<T> load_part(T const* p, int count) {
   if (count >= lanes<T>) return load(p);
   vec<T> v{};

@@ -17,8 +17,6 @@ struct position_walk {
 /// dw[c][k] (+)= sum over positions of x[c] g[k].
 template <class T, int Channels, int Vectors>
 inline void multiply_outer(position_walk const& walk, T const* x, T const* g, T* dw, bool add) {
-  // A vector may be as long as a group; then the next one lies in the next group.
-  constexpr int group_vectors = group_channels / lanes<T>;
   vec<T> acc[Channels][Vectors];
   UNETDN_UNROLL_TILE
   for (int c = 0; c < Channels; ++c) {
@@ -33,7 +31,8 @@ inline void multiply_outer(position_walk const& walk, T const* x, T const* g, T*
       vec<T> r_g[Vectors];
       UNETDN_UNROLL_TILE
       for (int v = 0; v < Vectors; ++v)
-        r_g[v] = load(g_pixel + v / group_vectors * walk.g_group + v % group_vectors * lanes<T>);
+        // A vector may be as long as a group; then the next one lies in the next group.
+        r_g[v] = load(g_pixel + v / group_vectors<T> * walk.g_group + v % group_vectors<T> * lanes<T>);
       UNETDN_UNROLL_TILE
       for (int c = 0; c < Channels; ++c) {
         vec<T> const r_x = broadcast(x_pixel[c]);

@@ -22,6 +22,16 @@ template <class T> struct winograd_weights {
     return data + std::ptrdiff_t(strip) * tile_outputs<T> * channels + channel * strip_outputs<T>(width, strip) +
            k % tile_outputs<T>;
   }
+  /// Takes the 36 points of a channel's weights for outputs k to k + 15.
+  auto writer(int channel, int k) const {
+    struct {
+      T* to[group_vectors<T>];
+      std::ptrdiff_t point;
+      void operator()(int r, int c, int v, vec<T> value) const { store(to[v] + (r * 6 + c) * point, value); }
+    } write{{}, point()};
+    for (int v = 0; v < group_vectors<T>; ++v) write.to[v] = at(channel, k + v * lanes<T>);
+    return write;
+  }
 };
 
 /// Transforms the weights of `count` input channels from `first` on; they become channels u_first, ... of u.
@@ -31,12 +41,9 @@ inline void transform_weights(winograd_correlation<T> const& job, int panel, int
   std::ptrdiff_t const w_channel = std::ptrdiff_t(job.weights.taps) * u.width;
   T const* w = job.w + job.weights.panel_begin(panel) + first * w_channel;
   for (int c = 0; c < count; ++c, w += w_channel)
-    for (int k = 0; k < u.width; k += lanes<T>) {
-      vec<T> taps[9];
-      UNETDN_UNROLL_TILE
-      for (int t = 0; t < 9; ++t) taps[t] = load(w + t * u.width + k);
-      transform_kernel<T>(taps, u.at(u_first + c, k), u.point());
-    }
+    for (int k = 0; k < u.width; k += group_channels)
+      transform_kernel<T>([&](int r, int s, int v) { return load(w + (r * 3 + s) * u.width + k + v * lanes<T>); },
+                          u.writer(u_first + c, k));
 }
 
 /// The same for the data gradient: its input channels are the weights' outputs, its outputs their channels, and its
@@ -49,23 +56,22 @@ inline void transform_adjoint_weights(winograd_correlation<T> const& job, int pa
     int const from_panel = (first + k) / panel_outputs;
     int const from_width = weights.width(from_panel);
     T const* const from = job.w + weights.panel_begin(from_panel) + (first + k) % panel_outputs;
-    for (int c = 0; c < u.width; c += lanes<T>) {
-      int const first_c = panel * panel_outputs + c;
-      vec<T> rotated[9][lanes<T>];
-      for (int t = 0; t < 9; ++t) {
-        vec<T>(&rows)[lanes<T>] = rotated[8 - t];
-        UNETDN_UNROLL_TILE
-        for (int i = 0; i < lanes<T>; ++i)
-          rows[i] = first_c + i < weights.channels ? load(from + (std::ptrdiff_t(first_c + i) * 9 + t) * from_width)
-                                                   : vec<T>{};
-        transpose<T>(rows);
+    for (int c = 0; c < u.width; c += group_channels) {
+      vec<T> rotated[group_vectors<T>][9][lanes<T>];
+      for (int v = 0; v < group_vectors<T>; ++v) {
+        int const first_c = panel * panel_outputs + c + v * lanes<T>;
+        for (int t = 0; t < 9; ++t) {
+          vec<T>(&rows)[lanes<T>] = rotated[v][8 - t];
+          UNETDN_UNROLL_TILE
+          for (int i = 0; i < lanes<T>; ++i)
+            rows[i] = first_c + i < weights.channels ? load(from + (std::ptrdiff_t(first_c + i) * 9 + t) * from_width)
+                                                     : vec<T>{};
+          transpose<T>(rows);
+        }
       }
-      for (int i = 0; i < std::min(lanes<T>, count - k); ++i) {
-        vec<T> taps[9];
-        UNETDN_UNROLL_TILE
-        for (int t = 0; t < 9; ++t) taps[t] = rotated[t][i];
-        transform_kernel<T>(taps, u.at(u_first + k + i, c), u.point());
-      }
+      for (int i = 0; i < std::min(lanes<T>, count - k); ++i)
+        transform_kernel<T>([&](int r, int s, int v) { return rotated[v][r * 3 + s][i]; },
+                            u.writer(u_first + k + i, c));
     }
   }
 }
@@ -120,59 +126,83 @@ inline void order_stores() {
 #endif
 }
 
-/// Bias, ReLU, mask, and the way out to the window, for a tile and 16 outputs. `Whole`: all lanes exist.
-template <class T, bool Whole>
-inline void store_tile(winograd_correlation<T> const& job, winograd_tiles::place tile, int k, T const* values) {
-  constexpr int vectors = group_channels / lanes<T>;
-  int const count = job.y.c - k;
-  vec<T> bias[vectors];
-  UNETDN_UNROLL_TILE
-  for (int v = 0; v < vectors; ++v)
-    bias[v] = job.bias ? load_part(job.bias + k + v * lanes<T>, std::max(0, count - v * lanes<T>)) : vec<T>{};
-  int const rows = std::min(winograd_output, job.y.h - tile.row);
-  int const cols = std::min(winograd_output, job.y.w - tile.col);
-  for (int r = 0; r < rows; ++r)
-    for (int c = 0; c < cols; ++c) {
-      T const* const from = values + (r * winograd_output + c) * group_channels;
-      T* const y = job.y.pixel(tile.image, tile.row + r, tile.col + c) + k;
-      T const* const mask = job.mask ? job.mask.pixel(tile.image, tile.row + r, tile.col + c) + k : nullptr;
-      UNETDN_UNROLL_TILE
-      for (int v = 0; v < vectors; ++v) {
-        int const i = v * lanes<T>;
-        if (!Whole && count <= i) break;
-        vec<T> value = load(from + i) + bias[v];
-        if (job.relu) value = value < T(0) ? vec<T>{} : value;  // this way round a NaN stays visible
-        if (mask) value = (Whole ? load(mask + i) : load_part(mask + i, count - i)) > T(0) ? value : vec<T>{};
-        if constexpr (!Whole)
-          store_part(y + i, value, count - i);
-        else if (job.past_caches)
-          store_past_caches(y + i, value);
-        else
-          store(y + i, value);
-      }
+/// Where a tile's outputs k to k + 15 go: bias, ReLU, mask, and the way out to the window.
+template <class T> struct tile_writer {
+  T* y;
+  T const* mask;
+  std::ptrdiff_t y_row, y_pixel, mask_row, mask_pixel;
+  int rows, cols, outputs;  // that exist
+  bool relu, past_caches;
+  vec<T> bias[group_vectors<T>];
+
+  tile_writer(winograd_correlation<T> const& job, winograd_tiles::place tile, int k)
+      : y{job.y.pixel(tile.image, tile.row, tile.col) + k},
+        mask{job.mask ? job.mask.pixel(tile.image, tile.row, tile.col) + k : nullptr},
+        y_row{job.y.row_stride},
+        y_pixel{job.y.pixel_stride},
+        mask_row{job.mask.row_stride},
+        mask_pixel{job.mask.pixel_stride},
+        rows{std::min(winograd_output, job.y.h - tile.row)},
+        cols{std::min(winograd_output, job.y.w - tile.col)},
+        outputs{std::min(group_channels, job.y.c - k)},
+        relu{job.relu},
+        past_caches{job.past_caches} {
+    for (int v = 0; v < group_vectors<T>; ++v)
+      bias[v] = job.bias ? load_part(job.bias + k + v * lanes<T>, outputs - v * lanes<T>) : vec<T>{};
+  }
+  bool whole() const { return rows == winograd_output && cols == winograd_output && outputs == group_channels; }
+
+  /// Takes one vector of one pixel. `Whole`: all lanes exist.
+  template <bool Whole> void put(int r, int c, int v, vec<T> value) const {
+    int const i = v * lanes<T>;
+    value += bias[v];
+    if (relu) value = value < T(0) ? vec<T>{} : value;  // this way round a NaN stays visible
+    if (mask) {
+      T const* const m = mask + r * mask_row + c * mask_pixel + i;
+      value = (Whole ? load(m) : load_part(m, outputs - i)) > T(0) ? value : vec<T>{};
     }
-}
+    T* const to = y + r * y_row + c * y_pixel + i;
+    if constexpr (!Whole)
+      store_part(to, value, outputs - i);
+    else if (past_caches)
+      store_past_caches(to, value);
+    else
+      store(to, value);
+  }
+};
 
 /// The panel's outputs of tiles first, first + 1, ... from their sums.
 template <class T>
 inline void finish_tiles(winograd_correlation<T> const& job, int panel, int first, int tiles, T const* sums) {
   int const width = job.panels().width(panel);
   int const outputs = std::min(width, job.y.c - panel * panel_outputs);
-  alignas(64) T values[winograd_output * winograd_output * group_channels];
+  std::ptrdiff_t const point = job.sums_point();
   for (int t = 0; t < tiles; ++t) {
     auto const tile = job.tiles.at(first + t);
     for (int k = 0; k < outputs; k += group_channels) {
-      for (int i = 0; i < group_channels; i += lanes<T>) {
-        int const strip = (k + i) / tile_outputs<T>;
-        T const* const m = sums + std::ptrdiff_t(strip) * tile_outputs<T> * job.blocks.size +
-                           t * strip_outputs<T>(width, strip) + (k + i) % tile_outputs<T>;
-        transform_output<T>(m, job.sums_point(), values + i);
+      T const* m[group_vectors<T>];
+      for (int v = 0; v < group_vectors<T>; ++v) {
+        int const strip = (k + v * lanes<T>) / tile_outputs<T>;
+        m[v] = sums + std::ptrdiff_t(strip) * tile_outputs<T> * job.blocks.size + t * strip_outputs<T>(width, strip) +
+               (k + v * lanes<T>) % tile_outputs<T>;
       }
-      int const all = panel * panel_outputs + k;
-      if (outputs - k >= group_channels)
-        store_tile<T, true>(job, tile, all, values);
-      else
-        store_tile<T, false>(job, tile, all, values);
+      auto const get = [&](int r, int c, int v) { return load(m[v] + (r * 6 + c) * point); };
+      tile_writer<T> const out{job, tile, panel * panel_outputs + k};
+      if (out.whole() && !out.past_caches) {
+        transform_output<T>(get, [&](int r, int c, int v, vec<T> value) { out.template put<true>(r, c, v, value); });
+        continue;
+      }
+      // Stores past the caches want whole lines at once.
+      vec<T> values[winograd_output][winograd_output][group_vectors<T>];
+      transform_output<T>(get, [&](int r, int c, int v, vec<T> value) { values[r][c][v] = value; });
+      for (int r = 0; r < out.rows; ++r)
+        for (int c = 0; c < out.cols; ++c)
+          for (int v = 0; v < group_vectors<T>; ++v) {
+            if (out.outputs >= (v + 1) * lanes<T>)
+              out.template put<true>(r, c, v, values[r][c][v]);
+            else if (out.outputs > v * lanes<T>)
+              out.template put<false>(r, c, v, values[r][c][v]);
+          }
     }
   }
 }

@@ -14,160 +14,173 @@
 template <class T> inline constexpr T root2 = T(1.41421356237309504880);
 
 /// B^T d: six inputs.
-template <class T> inline void winograd_bt(vec<T> const (&d)[6], vec<T> (&o)[6]) {
-  vec<T> const even1 = d[4] - T(2) * d[2];
-  vec<T> const odd1 = T(0.5) * d[3] - d[1];
-  vec<T> const even2 = d[4] - T(0.5) * d[2];
-  vec<T> const odd2 = d[3] - T(0.5) * d[1];
-  o[0] = d[0] - T(2.5) * d[2] + d[4];
-  o[1] = even1 + root2<T> * odd1;
-  o[2] = even1 - root2<T> * odd1;
-  o[3] = even2 + root2<T> * odd2;
-  o[4] = even2 - root2<T> * odd2;
-  o[5] = d[1] - T(2.5) * d[3] + d[5];
-}
-
-/// A^T m: four outputs.
-template <class T> inline void winograd_at(vec<T> const (&m)[6], vec<T> (&o)[4]) {
-  vec<T> const sum1 = m[1] + m[2], difference1 = m[1] - m[2];
-  vec<T> const sum2 = m[3] + m[4], difference2 = m[3] - m[4];
-  o[0] = m[0] + sum1 + sum2;
-  o[1] = root2<T> * (T(0.5) * difference1 + difference2);
-  o[2] = T(0.5) * sum1 + T(2) * sum2;
-  o[3] = root2<T> * (T(0.25) * difference1 + T(2) * difference2) + m[5];
-}
-
-/// A y: four gradients of outputs.
-template <class T> inline void winograd_a(vec<T> const (&y)[4], vec<T> (&o)[6]) {
-  vec<T> const even1 = y[0] + T(0.5) * y[2];
-  vec<T> const odd1 = y[1] + T(0.5) * y[3];
-  vec<T> const even2 = y[0] + T(2) * y[2];
-  vec<T> const odd2 = y[1] + T(2) * y[3];
-  o[0] = y[0];
-  o[1] = even1 + root2<T> / 2 * odd1;
-  o[2] = even1 - root2<T> / 2 * odd1;
-  o[3] = even2 + root2<T> * odd2;
-  o[4] = even2 - root2<T> * odd2;
-  o[5] = y[3];
-}
-
-/// G w: three weights.
-template <class T> inline void winograd_g(vec<T> const (&w)[3], vec<T> (&o)[6]) {
-  vec<T> const even1 = T(-2.0 / 3) * w[0] - T(1.0 / 3) * w[2];
-  vec<T> const even2 = T(1.0 / 6) * w[0] + T(1.0 / 3) * w[2];
-  o[0] = w[0];
-  o[1] = even1 - root2<T> / 3 * w[1];
-  o[2] = even1 + root2<T> / 3 * w[1];
-  o[3] = even2 + root2<T> / 6 * w[1];
-  o[4] = even2 - root2<T> / 6 * w[1];
-  o[5] = w[2];
-}
-
-/// G^T u: three gradients of weights.
-template <class T> inline void winograd_gt(vec<T> const (&u)[6], vec<T> (&o)[3]) {
-  vec<T> const sum1 = u[1] + u[2], difference1 = u[1] - u[2];
-  vec<T> const sum2 = u[3] + u[4], difference2 = u[3] - u[4];
-  o[0] = u[0] - T(2.0 / 3) * sum1 + T(1.0 / 6) * sum2;
-  o[1] = root2<T> / 6 * (difference2 - T(2) * difference1);
-  o[2] = T(1.0 / 3) * (sum2 - sum1) + u[5];
-}
-
-/// Maps an In x In square of vectors to an Out x Out one: columns, then rows. get(row, col) gives, put(row, col, v)
-/// takes.
-template <class T, int In, int Out, class Line, class Get, class Put>
-inline void winograd_square(Line line, Get get, Put put) {
-  vec<T> half[Out][In], from[In], to[Out];
-  UNETDN_UNROLL_TILE
-  for (int c = 0; c < In; ++c) {
-    UNETDN_UNROLL_TILE
-    for (int r = 0; r < In; ++r) from[r] = get(r, c);
-    line(from, to);
-    UNETDN_UNROLL_TILE
-    for (int r = 0; r < Out; ++r) half[r][c] = to[r];
+template <class T> struct winograd_bt {
+  UNETDN_ALWAYS_INLINE void operator()(vec<T> const (&d)[6], vec<T> (&o)[6]) const {
+    vec<T> const even1 = d[4] - T(2) * d[2];
+    vec<T> const odd1 = T(0.5) * d[3] - d[1];
+    vec<T> const even2 = d[4] - T(0.5) * d[2];
+    vec<T> const odd2 = d[3] - T(0.5) * d[1];
+    o[0] = d[0] - T(2.5) * d[2] + d[4];
+    o[1] = even1 + root2<T> * odd1;
+    o[2] = even1 - root2<T> * odd1;
+    o[3] = even2 + root2<T> * odd2;
+    o[4] = even2 - root2<T> * odd2;
+    o[5] = d[1] - T(2.5) * d[3] + d[5];
   }
-  UNETDN_UNROLL_TILE
-  for (int r = 0; r < Out; ++r) {
-    line(half[r], to);
-    UNETDN_UNROLL_TILE
-    for (int c = 0; c < Out; ++c) put(r, c, to[c]);
-  }
-}
-
-/// Where one vector of channels of a square of pixels lies.
-template <class T> struct window_pixels {
-  T const* first;
-  std::ptrdiff_t row, pixel;
-
-  vec<T> at(int r, int c) const { return load(first + r * row + c * pixel); }
 };
 
-/// The Side x Side pixels from (row, col) on, channels c, c + 1, ...: in the picture itself, or where pixels or
-/// channels are missing, in `copy`, with zeros in their place.
-template <class T, int Side>
-inline window_pixels<T> window_at(view<T const> const& x, int image, int row, int col, int c,
-                                  vec<T> (&copy)[Side * Side]) {
-  int const count = std::min(lanes<T>, x.c - c);
-  if (row >= 0 && col >= 0 && row + Side <= x.h && col + Side <= x.w && count == lanes<T>)
-    return {x.pixel(image, row, col) + c, std::ptrdiff_t(x.row_stride), std::ptrdiff_t(x.pixel_stride)};
-  for (int r = 0; r < Side; ++r)
-    for (int s = 0; s < Side; ++s) {
-      bool const inside = row + r >= 0 && row + r < x.h && col + s >= 0 && col + s < x.w && count > 0;
-      copy[r * Side + s] = inside ? load_part(x.pixel(image, row + r, col + s) + c, count) : vec<T>{};
+/// A^T m: four outputs.
+template <class T> struct winograd_at {
+  UNETDN_ALWAYS_INLINE void operator()(vec<T> const (&m)[6], vec<T> (&o)[4]) const {
+    vec<T> const sum1 = m[1] + m[2], difference1 = m[1] - m[2];
+    vec<T> const sum2 = m[3] + m[4], difference2 = m[3] - m[4];
+    o[0] = m[0] + sum1 + sum2;
+    o[1] = root2<T> * (T(0.5) * difference1 + difference2);
+    o[2] = T(0.5) * sum1 + T(2) * sum2;
+    o[3] = root2<T> * (T(0.25) * difference1 + T(2) * difference2) + m[5];
+  }
+};
+
+/// A y: four gradients of outputs.
+template <class T> struct winograd_a {
+  UNETDN_ALWAYS_INLINE void operator()(vec<T> const (&y)[4], vec<T> (&o)[6]) const {
+    vec<T> const even1 = y[0] + T(0.5) * y[2];
+    vec<T> const odd1 = y[1] + T(0.5) * y[3];
+    vec<T> const even2 = y[0] + T(2) * y[2];
+    vec<T> const odd2 = y[1] + T(2) * y[3];
+    o[0] = y[0];
+    o[1] = even1 + root2<T> / 2 * odd1;
+    o[2] = even1 - root2<T> / 2 * odd1;
+    o[3] = even2 + root2<T> * odd2;
+    o[4] = even2 - root2<T> * odd2;
+    o[5] = y[3];
+  }
+};
+
+/// G w: three weights.
+template <class T> struct winograd_g {
+  UNETDN_ALWAYS_INLINE void operator()(vec<T> const (&w)[3], vec<T> (&o)[6]) const {
+    vec<T> const even1 = T(-2.0 / 3) * w[0] - T(1.0 / 3) * w[2];
+    vec<T> const even2 = T(1.0 / 6) * w[0] + T(1.0 / 3) * w[2];
+    o[0] = w[0];
+    o[1] = even1 - root2<T> / 3 * w[1];
+    o[2] = even1 + root2<T> / 3 * w[1];
+    o[3] = even2 + root2<T> / 6 * w[1];
+    o[4] = even2 - root2<T> / 6 * w[1];
+    o[5] = w[2];
+  }
+};
+
+/// G^T u: three gradients of weights.
+template <class T> struct winograd_gt {
+  UNETDN_ALWAYS_INLINE void operator()(vec<T> const (&u)[6], vec<T> (&o)[3]) const {
+    vec<T> const sum1 = u[1] + u[2], difference1 = u[1] - u[2];
+    vec<T> const sum2 = u[3] + u[4], difference2 = u[3] - u[4];
+    o[0] = u[0] - T(2.0 / 3) * sum1 + T(1.0 / 6) * sum2;
+    o[1] = root2<T> / 6 * (difference2 - T(2) * difference1);
+    o[2] = T(1.0 / 3) * (sum2 - sum1) + u[5];
+  }
+};
+
+/// Maps an In x In square of groups of channels to an Out x Out one: columns, then rows. get(row, col, vector) gives,
+/// put(row, col, vector, v) takes. Between them the square lies in memory: 16 registers would not hold it, and loops
+/// that stay rolled keep addresses in registers (`kernels --benchmark_filter=conv2d`).
+template <class T, int In, int Out, class Line, class Get, class Put>
+UNETDN_ALWAYS_INLINE void winograd_square(Line line, Get const& get, Put const& put) {
+  UNETDN_SQUARE_LOOP
+  for (int v = 0; v < group_vectors<T>; ++v) {
+    vec<T> half[In][Out];
+    UNETDN_SQUARE_LOOP
+    for (int c = 0; c < In; ++c) {
+      vec<T> from[In];
+      UNETDN_UNROLL_TILE
+      for (int r = 0; r < In; ++r) from[r] = get(r, c, v);
+      line(from, half[c]);
     }
-  return {reinterpret_cast<T const*>(copy), Side * lanes<T>, lanes<T>};
+    UNETDN_SQUARE_LOOP
+    for (int r = 0; r < Out; ++r) {
+      vec<T> from[In], to[Out];
+      UNETDN_UNROLL_TILE
+      for (int c = 0; c < In; ++c) from[c] = half[c][r];
+      line(from, to);
+      UNETDN_UNROLL_TILE
+      for (int c = 0; c < Out; ++c) put(r, c, v, to[c]);
+    }
+  }
 }
+
+/// A group of channels of Side x Side pixels from (row, col) on; there are zeros where the picture has no pixel or no
+/// channel.
+template <class T, int Side> struct window {
+  T const* first;
+  std::ptrdiff_t row_stride, pixel_stride;
+  int channels;         // that exist
+  unsigned rows, cols;  // bit i: whether the picture has row or column i
+
+  window(view<T const> const& x, int image, int row, int col, int c)
+      : first{x.pixel(image, row, col) + c},
+        row_stride{x.row_stride},
+        pixel_stride{x.pixel_stride},
+        channels{std::min(group_channels, x.c - c)},
+        rows{inside(row, x.h)},
+        cols{inside(col, x.w)} {}
+
+  bool whole() const { return rows == all && cols == all && channels == group_channels; }
+  T const* at(int r, int c, int v) const { return first + r * row_stride + c * pixel_stride + v * lanes<T>; }
+  vec<T> part(int r, int c, int v) const {
+    unsigned const rows_here = cols >> c & 1 ? rows : 0;
+    if (!(rows_here & 1u << r)) return vec<T>{};
+    return channels == group_channels ? load(at(r, c, v)) : load_part(at(r, c, v), channels - v * lanes<T>);
+  }
+
+ private:
+  static constexpr unsigned all = (1u << Side) - 1;
+  static unsigned inside(int begin, int extent) {
+    unsigned const from = begin < 0 ? all << -begin : all;
+    return begin + Side > extent ? from & all >> (begin + Side - extent) : from & all;
+  }
+};
 
 /// v[point][16] = B^T x B for one tile's window and one group of channels.
 template <class T>
 inline void transform_input(view<T const> const& x, winograd_tiles::place tile, int group, T* v, std::ptrdiff_t point) {
-  vec<T> copy[winograd_points];
-  for (int i = 0; i < group_channels; i += lanes<T>) {
-    auto const window =
-        window_at<T, winograd_window>(x, tile.image, tile.row - 1, tile.col - 1, group * group_channels + i, copy);
+  window<T, winograd_window> const in{x, tile.image, tile.row - 1, tile.col - 1, group * group_channels};
+  auto const put = [&](int r, int c, int i, vec<T> value) { store(v + (r * 6 + c) * point + i * lanes<T>, value); };
+  if (in.whole())
     winograd_square<T, 6, 6>(
-        winograd_bt<T>, [&](int r, int c) { return window.at(r, c); },
-        [&](int r, int c, vec<T> value) { store(v + (r * 6 + c) * point + i, value); });
-  }
+        winograd_bt<T>{}, [&](int r, int c, int i) { return load(in.at(r, c, i)); }, put);
+  else
+    winograd_square<T, 6, 6>(
+        winograd_bt<T>{}, [&](int r, int c, int i) { return in.part(r, c, i); }, put);
 }
 
 /// v[point][16] = A g A^T for one tile and one group of outputs; adds the tile's pixels to sum.
 template <class T>
 inline void transform_gradient(view<T const> const& g, winograd_tiles::place tile, int group, T* v,
-                               std::ptrdiff_t point, vec<T> (&sum)[group_channels / lanes<T>]) {
-  vec<T> copy[winograd_output * winograd_output];
-  for (int i = 0; i < group_channels; i += lanes<T>) {
-    auto const window =
-        window_at<T, winograd_output>(g, tile.image, tile.row, tile.col, group * group_channels + i, copy);
-    vec<T> total{};
-    winograd_square<T, 4, 6>(
-        winograd_a<T>,
-        [&](int r, int c) {
-          vec<T> const value = window.at(r, c);
-          total += value;
-          return value;
-        },
-        [&](int r, int c, vec<T> value) { store(v + (r * 6 + c) * point + i, value); });
-    sum[i / lanes<T>] += total;
-  }
+                               std::ptrdiff_t point, vec<T> (&sum)[group_vectors<T>]) {
+  window<T, winograd_output> const in{g, tile.image, tile.row, tile.col, group * group_channels};
+  bool const whole = in.whole();
+  winograd_square<T, 4, 6>(
+      winograd_a<T>{},
+      [&](int r, int c, int i) {
+        vec<T> const value = whole ? load(in.at(r, c, i)) : in.part(r, c, i);
+        sum[i] += value;
+        return value;
+      },
+      [&](int r, int c, int i, vec<T> value) { store(v + (r * 6 + c) * point + i * lanes<T>, value); });
 }
 
-/// u[point] = G w G^T for one vector of outputs.
-template <class T> inline void transform_kernel(vec<T> const (&w)[9], T* u, std::ptrdiff_t point) {
-  winograd_square<T, 3, 6>(
-      winograd_g<T>, [&](int r, int c) { return w[r * 3 + c]; },
-      [&](int r, int c, vec<T> value) { store(u + (r * 6 + c) * point, value); });
+/// u(row, col, vector) = G w G^T for a group of outputs; get(row, col, vector) gives w, put takes u.
+template <class T, class Get, class Put> UNETDN_ALWAYS_INLINE void transform_kernel(Get const& get, Put const& put) {
+  winograd_square<T, 3, 6>(winograd_g<T>{}, get, put);
 }
 
-/// out[pixel][16] = A^T m A for one vector of outputs.
-template <class T> inline void transform_output(T const* m, std::ptrdiff_t point, T* out) {
-  winograd_square<T, 6, 4>(
-      winograd_at<T>, [&](int r, int c) { return load(m + (r * 6 + c) * point); },
-      [&](int r, int c, vec<T> value) { store(out + (r * 4 + c) * group_channels, value); });
+/// y(row, col, vector) = A^T m A for a group of outputs; get gives m, put takes y.
+template <class T, class Get, class Put> UNETDN_ALWAYS_INLINE void transform_output(Get const& get, Put const& put) {
+  winograd_square<T, 6, 4>(winograd_at<T>{}, get, put);
 }
 
-/// w[tap] = G^T u G for one vector of outputs.
-template <class T> inline void transform_sums(T const* u, std::ptrdiff_t point, vec<T> (&w)[9]) {
-  winograd_square<T, 6, 3>(
-      winograd_gt<T>, [&](int r, int c) { return load(u + (r * 6 + c) * point); },
-      [&](int r, int c, vec<T> value) { w[r * 3 + c] = value; });
+/// w(row, col, vector) = G^T u G for a group of outputs; get gives u, put takes w.
+template <class T, class Get, class Put> UNETDN_ALWAYS_INLINE void transform_sums(Get const& get, Put const& put) {
+  winograd_square<T, 6, 3>(winograd_gt<T>{}, get, put);
 }

@@ -49,15 +49,12 @@ inline void finish_product(winograd_weight_gradient<T> const& job, winograd_prod
   std::ptrdiff_t const point = job.sums_point();
   dw += job.weights.panel_begin(part.panel) + std::ptrdiff_t(part.first_channel) * 9 * width;
   for (int c = 0; c < part.channels; ++c, dw += 9 * width, sums += width)
-    for (int k = 0; k < width; k += lanes<T>) {
-      vec<T> taps[9];
-      transform_sums<T>(sums + k, point, taps);
-      UNETDN_UNROLL_TILE
-      for (int t = 0; t < 9; ++t) {
-        T* const to = dw + t * width + k;
-        store(to, add ? load(to) + taps[t] : taps[t]);
-      }
-    }
+    for (int k = 0; k < width; k += group_channels)
+      transform_sums<T>([&](int r, int s, int v) { return load(sums + (r * 6 + s) * point + k + v * lanes<T>); },
+                        [&](int r, int s, int v, vec<T> value) {
+                          T* const to = dw + (r * 3 + s) * width + k + v * lanes<T>;
+                          store(to, add ? load(to) + value : value);
+                        });
 }
 
 template <class T> void sum_chunk(winograd_weight_gradient<T> const& job, int unit, T* scratch) {
@@ -71,7 +68,7 @@ template <class T> void sum_chunk(winograd_weight_gradient<T> const& job, int un
   winograd_operand<T> const g{x.data + winograd_points * x.point, job.point_elements(job.panel_groups()), x.group};
   T* const sums = g.data + winograd_points * g.point;
 
-  vec<T> bias[panel_outputs / group_channels][group_channels / lanes<T>]{};
+  vec<T> bias[panel_outputs / group_channels][group_vectors<T>]{};
   int const begin = job.chunk_begin(chunk);
   int const end = job.chunk_begin(chunk + 1);
   for (int block = begin; block < end; ++block) {
@@ -92,7 +89,7 @@ template <class T> void sum_chunk(winograd_weight_gradient<T> const& job, int un
                     job.direct() && job.accumulate);
   if (part.first_channel > 0) return;
   for (int i = 0; i < g_groups; ++i)
-    for (int v = 0; v < group_channels / lanes<T>; ++v)
+    for (int v = 0; v < group_vectors<T>; ++v)
       store(partial + (first_g_group + i) * group_channels + v * lanes<T>, bias[i][v]);
 }
 
@@ -112,12 +109,12 @@ template <class T> void transform_round(winograd_weight_gradient<T> const& job, 
   }
   int const g_group = group - job.x_groups();
   T* const v = job.transformed_g() + g_group * job.group_elements();
-  vec<T> sum[group_channels / lanes<T>]{};
+  vec<T> sum[group_vectors<T>]{};
   for (int t = first; t < last; ++t)
     transform_gradient(job.g, job.tiles.at(round_begin + t), g_group, v + t * group_channels,
                        job.point_elements(job.g_groups()), sum);
   T* const part_sum = job.bias_parts() + (job.round * job.parts() + part) * job.bias_elements();
-  for (int i = 0; i < group_channels / lanes<T>; ++i) store(part_sum + g_group * group_channels + i * lanes<T>, sum[i]);
+  for (int i = 0; i < group_vectors<T>; ++i) store(part_sum + g_group * group_channels + i * lanes<T>, sum[i]);
 }
 
 template <class T> void add_round(winograd_weight_gradient<T> const& job, int unit, T* scratch) {
