@@ -84,15 +84,14 @@ template <class T> struct winograd_correlation {
     blocks = even_blocks{tiles.count(), std::max(1, ceil_div(tiles.count(), std::max(1, count)))};
   }
 
-  /// Transformed weights of `inputs` channels and one panel lie [point][strip][channel][strip's outputs], a strip being
-  /// the outputs of one register tile.
-  static std::ptrdiff_t weights_point(int inputs) { return std::ptrdiff_t(inputs) * panel_outputs + winograd_gap; }
-  std::ptrdiff_t weights_panel() const { return winograd_points * weights_point(channels()); }
+  /// Transformed weights of `inputs` channels for the outputs of one span, some of a panel, lie
+  /// [point][strip][channel][strip's outputs], a strip being the outputs of one register tile. A panel has at most two
+  /// spans.
+  static std::ptrdiff_t weights_point(int inputs, int width) { return std::ptrdiff_t(inputs) * width + winograd_gap; }
+  std::ptrdiff_t weights_panel() const { return winograd_points * 2 * weights_point(channels(), panel_outputs / 2); }
   /// Transformed inputs lie [point][group][tile][16].
   std::ptrdiff_t input_group() const { return std::ptrdiff_t(blocks.size) * group_channels; }
   std::ptrdiff_t input_point() const { return groups() * input_group() + winograd_gap; }
-  /// Products lie [point][strip][tile][strip's outputs].
-  std::ptrdiff_t sums_point() const { return std::ptrdiff_t(blocks.size) * panel_outputs + winograd_gap; }
   /// Channels whose weights a panel's unit transforms at a time.
   int channels_at_once() const { return std::min(channels(), 64); }
 
@@ -101,14 +100,16 @@ template <class T> struct winograd_correlation {
                                                    : winograd_points * input_point());
   }
   std::size_t worker_elements() const {
-    std::ptrdiff_t const own = shares_weights ? input_point() : weights_point(channels_at_once());
-    return static_cast<std::size_t>(winograd_points * (own + sums_point()));
+    std::ptrdiff_t const sums = std::ptrdiff_t(blocks.size) * panel_outputs + winograd_gap;
+    return static_cast<std::size_t>(winograd_points * (own_point() + sums));
   }
-  T* sums(T* scratch) const {
-    return scratch + winograd_points * (shares_weights ? input_point() : weights_point(channels_at_once()));
-  }
+  /// Products of a span lie behind what a worker has transformed.
+  T* sums(T* scratch) const { return scratch + winograd_points * own_point(); }
 
  private:
+  std::ptrdiff_t own_point() const {
+    return shares_weights ? input_point() : weights_point(channels_at_once(), panel_outputs);
+  }
   /// A large y leaves the caches before it is read again; written past them, it is not read first. That needs whole
   /// cache lines, and a mask elsewhere: reading it would bring y into the caches.
   void plan_stores() {

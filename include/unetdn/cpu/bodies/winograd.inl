@@ -4,18 +4,34 @@
 // The products of each point are those of a 1x1 convolution over tiles, so the register tiles of correlate.inl compute
 // them.
 
-/// Outputs of strip s of a panel so wide.
-template <class T> inline int strip_outputs(int panel_width, int s) {
-  return std::min(tile_outputs<T>, panel_width - s * tile_outputs<T>);
+/// Outputs that are multiplied and finished together, whose sums then lie in the second-level cache: those of one
+/// register tile, or a group where that is more.
+template <class T> inline constexpr int span_outputs = std::max(group_channels, tile_outputs<T>);
+
+/// Some outputs of a panel.
+struct winograd_span {
+  int panel, first, width;
+
+  int first_output() const { return panel * panel_outputs + first; }
+};
+/// Calls f for the spans of a panel.
+template <class T, class F> inline void each_span(winograd_correlation<T> const& job, int panel, F f) {
+  int const width = job.panels().width(panel);
+  for (int k = 0; k < width; k += span_outputs<T>) f(winograd_span{panel, k, std::min(span_outputs<T>, width - k)});
 }
 
-/// The transformed weights of one panel of outputs for some input channels, in matrices [strip][channel][outputs].
+/// Outputs of strip s, those of one register tile, of a span so wide.
+template <class T> inline int strip_outputs(int width, int s) {
+  return std::min(tile_outputs<T>, width - s * tile_outputs<T>);
+}
+
+/// The transformed weights of a span for some input channels, in matrices [strip][channel][outputs].
 template <class T> struct winograd_weights {
   T* data;
-  int width;     // of the panel
+  int width;     // of the span
   int channels;  // of the matrices
 
-  std::ptrdiff_t point() const { return winograd_correlation<T>::weights_point(channels); }
+  std::ptrdiff_t point() const { return winograd_correlation<T>::weights_point(channels, width); }
   /// Weights of a channel for outputs k, k + 1, ...
   T* at(int channel, int k) const {
     int const strip = k / tile_outputs<T>;
@@ -36,30 +52,31 @@ template <class T> struct winograd_weights {
 
 /// Transforms the weights of `count` input channels from `first` on; they become channels u_first, ... of u.
 template <class T>
-inline void transform_weights(winograd_correlation<T> const& job, int panel, int first, int count,
+inline void transform_weights(winograd_correlation<T> const& job, winograd_span span, int first, int count,
                               winograd_weights<T> const& u, int u_first) {
-  std::ptrdiff_t const w_channel = std::ptrdiff_t(job.weights.taps) * u.width;
-  T const* w = job.w + job.weights.panel_begin(panel) + first * w_channel;
+  int const width = job.weights.width(span.panel);
+  std::ptrdiff_t const w_channel = std::ptrdiff_t(9) * width;
+  T const* w = job.w + job.weights.panel_begin(span.panel) + first * w_channel + span.first;
   for (int c = 0; c < count; ++c, w += w_channel)
-    for (int k = 0; k < u.width; k += group_channels)
-      transform_kernel<T>([&](int r, int s, int v) { return load(w + (r * 3 + s) * u.width + k + v * lanes<T>); },
+    for (int k = 0; k < span.width; k += group_channels)
+      transform_kernel<T>([&](int r, int s, int v) { return load(w + (r * 3 + s) * width + k + v * lanes<T>); },
                           u.writer(u_first + c, k));
 }
 
 /// The same for the data gradient: its input channels are the weights' outputs, its outputs their channels, and its
 /// kernels are rotated by half a turn. Transposes lanes x lanes weights at a time.
 template <class T>
-inline void transform_adjoint_weights(winograd_correlation<T> const& job, int panel, int first, int count,
+inline void transform_adjoint_weights(winograd_correlation<T> const& job, winograd_span span, int first, int count,
                                       winograd_weights<T> const& u, int u_first) {
   packed_weights const& weights = job.weights;
   for (int k = 0; k < count; k += lanes<T>) {
     int const from_panel = (first + k) / panel_outputs;
     int const from_width = weights.width(from_panel);
     T const* const from = job.w + weights.panel_begin(from_panel) + (first + k) % panel_outputs;
-    for (int c = 0; c < u.width; c += group_channels) {
+    for (int c = 0; c < span.width; c += group_channels) {
       vec<T> rotated[group_vectors<T>][9][lanes<T>];
       for (int v = 0; v < group_vectors<T>; ++v) {
-        int const first_c = panel * panel_outputs + c + v * lanes<T>;
+        int const first_c = span.first_output() + c + v * lanes<T>;
         for (int t = 0; t < 9; ++t) {
           vec<T>(&rows)[lanes<T>] = rotated[v][8 - t];
           UNETDN_UNROLL_TILE
@@ -77,12 +94,17 @@ inline void transform_adjoint_weights(winograd_correlation<T> const& job, int pa
 }
 
 template <class T>
-inline void transform_panel(winograd_correlation<T> const& job, int panel, int first, int count,
-                            winograd_weights<T> const& u, int u_first) {
+inline void transform_span(winograd_correlation<T> const& job, winograd_span span, int first, int count,
+                           winograd_weights<T> const& u, int u_first) {
   if (job.adjoint)
-    transform_adjoint_weights(job, panel, first, count, u, u_first);
+    transform_adjoint_weights(job, span, first, count, u, u_first);
   else
-    transform_weights(job, panel, first, count, u, u_first);
+    transform_weights(job, span, first, count, u, u_first);
+}
+
+/// From one point's products to the next's; they lie [strip][tile][strip's outputs].
+template <class T> inline std::ptrdiff_t sums_point(winograd_correlation<T> const& job, int width) {
+  return std::ptrdiff_t(job.blocks.size) * width + winograd_gap;
 }
 
 /// sums (+)= products of `tiles` tiles' transformed inputs v and the transformed weights u, over `channels` channels.
@@ -101,7 +123,7 @@ inline void multiply_points(winograd_correlation<T> const& job, int tiles, int c
         multiply_row<T, 1>(terms, tiles, v, to, add);
     }
     v += job.input_point();
-    sums += job.sums_point();
+    sums += sums_point(job, u.width);
   }
 }
 
@@ -171,23 +193,22 @@ template <class T> struct tile_writer {
   }
 };
 
-/// The panel's outputs of tiles first, first + 1, ... from their sums.
+/// The span's outputs of tiles first, first + 1, ... from their sums.
 template <class T>
-inline void finish_tiles(winograd_correlation<T> const& job, int panel, int first, int tiles, T const* sums) {
-  int const width = job.panels().width(panel);
-  int const outputs = std::min(width, job.y.c - panel * panel_outputs);
-  std::ptrdiff_t const point = job.sums_point();
+inline void finish_tiles(winograd_correlation<T> const& job, winograd_span span, int first, int tiles, T const* sums) {
+  int const outputs = std::min(span.width, job.y.c - span.first_output());
+  std::ptrdiff_t const point = sums_point(job, span.width);
   for (int t = 0; t < tiles; ++t) {
     auto const tile = job.tiles.at(first + t);
     for (int k = 0; k < outputs; k += group_channels) {
       T const* m[group_vectors<T>];
       for (int v = 0; v < group_vectors<T>; ++v) {
         int const strip = (k + v * lanes<T>) / tile_outputs<T>;
-        m[v] = sums + std::ptrdiff_t(strip) * tile_outputs<T> * job.blocks.size + t * strip_outputs<T>(width, strip) +
-               (k + v * lanes<T>) % tile_outputs<T>;
+        m[v] = sums + std::ptrdiff_t(strip) * tile_outputs<T> * job.blocks.size +
+               t * strip_outputs<T>(span.width, strip) + (k + v * lanes<T>) % tile_outputs<T>;
       }
       auto const get = [&](int r, int c, int v) { return load(m[v] + (r * 6 + c) * point); };
-      tile_writer<T> const out{job, tile, panel * panel_outputs + k};
+      tile_writer<T> const out{job, tile, span.first_output() + k};
       if (out.whole() && !out.past_caches) {
         transform_output<T>(get, [&](int r, int c, int v, vec<T> value) { out.template put<true>(r, c, v, value); });
         continue;
@@ -207,19 +228,22 @@ inline void finish_tiles(winograd_correlation<T> const& job, int panel, int firs
   }
 }
 
-template <class T> inline winograd_weights<T> shared_panel(winograd_correlation<T> const& job, int panel) {
-  return {job.shared + panel * job.weights_panel(), job.panels().width(panel), job.channels()};
+template <class T> inline winograd_weights<T> shared_weights(winograd_correlation<T> const& job, winograd_span span) {
+  T* const panel = job.shared + span.panel * job.weights_panel();
+  return {panel + span.first / span_outputs<T> * winograd_points * job.weights_point(job.channels(), span_outputs<T>),
+          span.width, job.channels()};
 }
 
 template <class T> void share_weights(winograd_correlation<T> const& job, int unit) {
-  int const panel = unit / job.groups();
   int const first = unit % job.groups() * group_channels;
-  transform_panel(job, panel, first, std::min(group_channels, job.channels() - first), shared_panel(job, panel), first);
+  int const count = std::min(group_channels, job.channels() - first);
+  each_span(job, unit / job.groups(),
+            [&](winograd_span span) { transform_span(job, span, first, count, shared_weights(job, span), first); });
 }
 
 template <class T> inline void transform_tile(winograd_correlation<T> const& job, int tile, T* v) {
-  for (int g = 0; g < job.groups(); ++g)
-    transform_input(job.x, job.tiles.at(tile), g, v + g * job.input_group(), job.input_point());
+  auto const place = job.tiles.at(tile);
+  for (int g = 0; g < job.groups(); ++g) transform_input(job.x, place, g, v + g * job.input_group(), job.input_point());
 }
 
 template <class T> void correlate_tiles(winograd_correlation<T> const& job, int unit, T* scratch) {
@@ -227,10 +251,11 @@ template <class T> void correlate_tiles(winograd_correlation<T> const& job, int 
   int const tiles = job.blocks.length(unit);
   T* const sums = job.sums(scratch);
   for (int t = 0; t < tiles; ++t) transform_tile(job, first + t, scratch + t * group_channels);
-  for (int panel = 0; panel < job.panels().panels(); ++panel) {
-    multiply_points(job, tiles, job.channels(), scratch, shared_panel(job, panel), sums, false);
-    finish_tiles(job, panel, first, tiles, sums);
-  }
+  for (int panel = 0; panel < job.panels().panels(); ++panel)
+    each_span(job, panel, [&](winograd_span span) {
+      multiply_points(job, tiles, job.channels(), scratch, shared_weights(job, span), sums, false);
+      finish_tiles(job, span, first, tiles, sums);
+    });
   if (job.past_caches) order_stores();
 }
 
@@ -240,13 +265,15 @@ template <class T> void share_input(winograd_correlation<T> const& job, int unit
 
 template <class T> void correlate_outputs_of_panel(winograd_correlation<T> const& job, int unit, T* scratch) {
   int const tiles = job.tiles.count();
-  winograd_weights<T> const u{scratch, job.panels().width(unit), job.channels_at_once()};
   T* const sums = job.sums(scratch);
-  for (int c = 0; c < job.channels(); c += u.channels) {
-    int const channels = std::min(u.channels, job.channels() - c);
-    transform_panel(job, unit, c, channels, u, 0);
-    multiply_points(job, tiles, channels, job.shared + c / group_channels * job.input_group(), u, sums, c > 0);
-  }
-  finish_tiles(job, unit, 0, tiles, sums);
+  each_span(job, unit, [&](winograd_span span) {
+    winograd_weights<T> const u{scratch, span.width, job.channels_at_once()};
+    for (int c = 0; c < job.channels(); c += u.channels) {
+      int const channels = std::min(u.channels, job.channels() - c);
+      transform_span(job, span, c, channels, u, 0);
+      multiply_points(job, tiles, channels, job.shared + c / group_channels * job.input_group(), u, sums, c > 0);
+    }
+    finish_tiles(job, span, 0, tiles, sums);
+  });
   if (job.past_caches) order_stores();
 }
