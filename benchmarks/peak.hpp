@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <cstring>
 #include <vector>
 
 #include <unetdn/cpu/isa.hpp>
@@ -105,6 +106,25 @@ template <class T> double multiply_add_peak(unetdn::cpu& dev, unetdn::cpu_bodies
     double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     double const lanes = double(vector_bytes(which)) / double(sizeof(T));
     best = std::max(best, 2.0 * steps * chains * lanes * parts / seconds);
+  }
+  return best;
+}
+
+/// Bytes a second that copying moves, read and written, on all of the device's threads, in arrays too large for any
+/// cache: the best of three.
+inline double copy_bandwidth(unetdn::cpu& dev) {
+  constexpr std::size_t part = std::size_t(1) << 20, parts = 96;
+  static std::vector<char> const from(part * parts, 1);
+  static std::vector<char> to(part * parts);
+  double best = 0;
+  for (int repeat = 0; repeat < 3; ++repeat) {
+    auto const begin = std::chrono::steady_clock::now();
+    dev.parallel(static_cast<int>(parts), [&](int i, int) {
+      std::size_t const at = part * static_cast<std::size_t>(i);
+      std::memcpy(to.data() + at, from.data() + at, part);
+    });
+    double const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    best = std::max(best, 2.0 * double(part * parts) / seconds);
   }
   return best;
 }
