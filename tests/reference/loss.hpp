@@ -101,7 +101,7 @@ inline void add_ssim_derivative(std::vector<double> const& a, std::vector<double
 inline std::vector<double> l1_ssim_gradient(std::vector<double> const& y, std::vector<double> const& target,
                                             std::size_t n, std::size_t h, std::size_t w, std::size_t c) {
   std::vector<double> gradient = l1_gradient(y, target);
-  double const factor = -0.1 / static_cast<double>(n * (h - 10) * (w - 10) * c);
+  double const factor = -0.3 / static_cast<double>(n * (h - 10) * (w - 10) * c);
   for (std::size_t image = 0; image < n; ++image)
     for (std::size_t row = 0; row + 11 <= h; ++row)
       for (std::size_t column = 0; column + 11 <= w; ++column)
