@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The program evaluate, run as a user does.
+#include <algorithm>
 #include <map>
+#include <utility>
 
 #include <unetdn/core/json.hpp>
+#include <unetdn/literature.hpp>
 #include <unetdn/metrics.hpp>
 
 #include "weights.hpp"
@@ -137,6 +140,34 @@ TEST_CASE("evaluate's JSON has the table's numbers") {
   auto const with_small = parsed(succeeds(with(some, {"--format", "json", "--protocol", "literature"})));
   CHECK(with_small.at("pictures.2.ssim") == "null");
   CHECK(with_small.at("mean.ssim") != "null");
+}
+
+TEST_CASE("evaluate --protocol literature adds the literature's noise, unclipped for PSNR and rounded for SSIM") {
+  scratch_folder const scratch;
+  fs::path const weights = scratch.path / "net.safetensors", data = scratch.path / "data";
+  fs::create_directory(data);
+  write_weights(weights);
+  unetdn::image white(20, 14, 3);
+  std::fill(white.pixels.begin(), white.pixels.end(), 1.F);
+  for (char const* name : {"a.png", "b.png"}) unetdn::write_image(data / name, white);
+  auto const scores = [&](arguments const& more) {
+    return parsed(succeeds(with({"--weights", weights, "--data", data, "--sigma", "50", "--format", "json"}, more)));
+  };
+  for (std::uint32_t const seed : {0U, 7U}) {
+    unetdn::image noisy = white;
+    unetdn::add_literature_noise(std::as_const(white).as_view(), noisy.as_view(), 50, seed);
+    auto const json = scores({"--protocol", "literature", "--seed", std::to_string(seed)});
+    double const unclipped = unetdn::psnr(std::as_const(white).as_view(), std::as_const(noisy).as_view());
+    unetdn::round_to_8_bits(noisy.as_view());
+    CHECK(unetdn::psnr(std::as_const(white).as_view(), std::as_const(noisy).as_view()) > unclipped + 1);
+    for (std::string const picture : {"pictures.0.", "pictures.1."}) {  // both get the same noise
+      CHECK(std::stod(json.at(picture + "noisy_psnr")) == Approx(unclipped).epsilon(1e-12));
+      CHECK(std::stod(json.at(picture + "noisy_ssim")) ==
+            Approx(unetdn::ssim(std::as_const(white).as_view(), std::as_const(noisy).as_view())).epsilon(1e-12));
+    }
+  }
+  auto const own = scores({});
+  CHECK(own.at("pictures.0.noisy_psnr") != own.at("pictures.1.noisy_psnr"));
 }
 
 TEST_CASE("evaluate measures pairs, found by name") {
