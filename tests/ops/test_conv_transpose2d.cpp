@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include <unetdn/ops/conv_transpose2d.hpp>
 
 #include "catch.hpp"
+#include "devices/on_devices.hpp"
 #include "ops/windows.hpp"
 #include "reference/conv_transpose2d.hpp"
 
 using namespace unetdn;
-using namespace windows;
+using windows::distance;
+using windows::dot;
+using windows::instruction_sets;
+using windows::random_values;
+using windows::tolerance;
+using windows::use_isa;
+using windows::widened;
+using windows::window;
 
 namespace {
 
@@ -159,6 +169,125 @@ TEMPLATE_TEST_CASE("conv_transpose2d's mask, accumulation, threads and scratch",
     backward_weights(fresh, p, false);
     CHECK(fresh.scratch_bytes() <= conv_transpose2d_scratch_bytes<T>(fresh, p.s, p.x_shape, true));
   });
+}
+
+namespace {
+
+/// Sizes off every tile of the kernels, and some with several tiles and steps in each direction.
+std::vector<transpose_case> const device_cases{{1, 1, 1, 1, 1},   {1, 3, 5, 3, 5},     {2, 4, 6, 16, 16},
+                                               {1, 5, 4, 33, 70}, {1, 12, 25, 40, 24}, {3, 1, 2, 130, 8}};
+
+template <class T> std::vector<double> rounded(std::vector<double> v) {
+  for (double& x : v) x = convert<double>(convert<T>(x));
+  return v;
+}
+
+/// Weights in the device's layout, for a window.
+template <class Device, class T>
+std::vector<double> packed_weights(conv_transpose2d_shape s, std::vector<double> const& iohw) {
+  std::vector<T> packed(static_cast<std::size_t>(conv_transpose2d_weight_size<Device>(s)));
+  conv_transpose2d_pack_weights<Device, T>(s, std::span<double const>(iohw), packed);
+  std::vector<double> all;
+  for (T const& v : packed) all.push_back(convert<double>(v));
+  return all;
+}
+
+}  // namespace
+
+// Operands are multiples of 1/128 from -1 to 1. Their products, and sums of those up to 1024, are exact in float, so
+// all devices and orders must agree to the bit: with the exact result, rounded once.
+TEMPLATE_LIST_TEST_CASE("conv_transpose2d is exact on windows of every kind", "", test::rows) {
+  using T = typename TestType::element;
+  using device = typename TestType::device;
+  using sum_type = accumulator_t<T>;
+  using test::placements;
+  using test::some_numbers;
+  test::on_device<TestType>([](device& dev) {
+    std::size_t told = 0;  // how much scratch the cases so far may have taken
+    for (auto const& c : device_cases) {
+      conv_transpose2d_shape const s{c.in, c.out};
+      reference::conv_transpose2d const ref{c.n, c.h, c.w, c.in, c.out};
+      shape const xs{c.n, c.h, c.w, c.in}, ys = conv_transpose2d_output_shape(s, xs);
+      auto const x_values = some_numbers(xs.size(), 1), dy_values = some_numbers(ys.size(), 2);
+      auto const w_values = some_numbers(std::int64_t(ref.w_size()), 3), bias_values = some_numbers(c.out, 4);
+      int const weights = int(conv_transpose2d_weight_size<device>(s));
+      test::window<T, device> w{dev, {1, 1, 1, weights}, placements[0], packed_weights<device, T>(s, w_values)};
+      test::window<T, device> bias{dev, {1, 1, 1, c.out}, placements[2], bias_values};
+      for (auto const& [from, to] : {std::pair{0, 1}, {2, 3}, {4, 0}}) {
+        INFO(to_string(xs) << " -> " << c.out << ", " << placements[from].name << " to " << placements[to].name);
+        test::window<T, device> x{dev, xs, placements[from], x_values}, y{dev, ys, placements[to]};
+        conv_transpose2d_forward(dev, s, x.view(), w.view().data, bias.view().data, y.view());
+        CHECK(y.read() == rounded<T>(ref.forward(x_values, w_values, bias_values)));
+        conv_transpose2d_forward(dev, s, x.view(), w.view().data, nullptr, y.view());
+        CHECK(y.read() == rounded<T>(ref.forward(x_values, w_values, {})));
+
+        test::window<T, device> dy{dev, ys, placements[from], dy_values}, dx{dev, xs, placements[to]};
+        conv_transpose2d_backward_data(dev, s, dy.view(), w.view().data, dx.view());
+        auto want = rounded<T>(ref.backward_data(dy_values, w_values));
+        CHECK(dx.read() == want);
+        dx.write(x_values);
+        conv_transpose2d_backward_data(dev, s, dy.view(), w.view().data, dx.view(), dx.view());
+        for (std::size_t i = 0; i < want.size(); ++i)
+          if (x_values[i] <= 0) want[i] = 0;
+        CHECK(dx.read() == want);
+
+        test::window<sum_type, device> dw{dev, {1, 1, 1, weights}, placements[0]};
+        test::window<sum_type, device> db{dev, {1, 1, 1, c.out}, placements[2]};
+        auto want_dw = ref.backward_weights(x_values, dy_values), want_db = ref.backward_bias(dy_values);
+        for (bool const accumulate : {false, true}) {
+          conv_transpose2d_backward_weights<T>(dev, s, x.view(), dy.view(), dw.view().data, db.view().data, accumulate);
+          CHECK(dw.read() == packed_weights<device, sum_type>(s, want_dw));
+          CHECK(db.read() == want_db);
+          for (double& v : want_dw) v *= 2;
+          for (double& v : want_db) v *= 2;
+        }
+        conv_transpose2d_backward_weights<T>(dev, s, x.view(), dy.view(), dw.view().data, nullptr, false);
+      }
+      told = std::max(told, conv_transpose2d_scratch_bytes<T>(dev, s, xs, true));
+      CHECK(dev.scratch_bytes() <= told);
+    }
+  });
+}
+
+TEMPLATE_TEST_CASE("conv_transpose2d's kernels read matrices without bank conflicts", "", bf16, fp16) {
+  using T = TestType;
+  emulated dev;
+  conv_transpose2d_shape const s{72, 40};
+  shape const xs{1, 3, 50, s.in}, ys = conv_transpose2d_output_shape(s, xs);
+  int const weights = int(conv_transpose2d_weight_size<emulated>(s));
+  test::window<T, emulated> x{dev, xs, {"dense"}}, y{dev, ys, {"dense"}}, w{dev, {1, 1, 1, weights}, {"dense"}};
+  test::window<float, emulated> dw{dev, {1, 1, 1, weights}, {"dense"}};
+  conv_transpose2d_forward(dev, s, x.view(), w.view().data, nullptr, y.view());
+  conv_transpose2d_backward_data(dev, s, y.view(), w.view().data, x.view());
+  conv_transpose2d_backward_weights<T>(dev, s, x.view(), y.view(), dw.view().data, nullptr, false);
+  CHECK(dev.row_conflicts() == 0);
+}
+
+TEST_CASE("conv_transpose2d multiplies floats as tf32 where the device may") {
+  emulated dev;
+  dev.allow_tf32(true);
+  conv_transpose2d_shape const s{40, 24};
+  reference::conv_transpose2d const ref{1, 3, 50, s.in, s.out};
+  shape const xs{1, 3, 50, s.in}, ys = conv_transpose2d_output_shape(s, xs);
+  // tf32 has 11 significant bits: it rounds what follows x in x (1 + 2^-13) away, which a product of floats would not.
+  auto const x_values = test::some_numbers(xs.size(), 1), dy_values = test::some_numbers(ys.size(), 2);
+  auto const w_values = test::some_numbers(std::int64_t(ref.w_size()), 3);
+  auto const nudged = [](std::vector<double> v) {
+    for (double& x : v) x *= 1 + 0x1p-13;
+    return v;
+  };
+  int const weights = int(conv_transpose2d_weight_size<emulated>(s));
+  test::window<float, emulated> w{dev, {1, 1, 1, weights}, {"dense"}, packed_weights<emulated, float>(s, w_values)};
+  test::window<float, emulated> x{dev, xs, {"dense"}, nudged(x_values)}, y{dev, ys, {"dense"}};
+  conv_transpose2d_forward(dev, s, x.view(), w.view().data, nullptr, y.view());
+  CHECK(y.read() == ref.forward(x_values, w_values, {}));
+  test::window<float, emulated> dy{dev, ys, {"dense"}, nudged(dy_values)}, dx{dev, xs, {"dense"}};
+  conv_transpose2d_backward_data(dev, s, dy.view(), w.view().data, dx.view());
+  CHECK(dx.read() == ref.backward_data(dy_values, w_values));
+  test::window<float, emulated> dw{dev, {1, 1, 1, weights}, {"dense"}}, db{dev, {1, 1, 1, s.out}, {"dense"}};
+  conv_transpose2d_backward_weights<float>(dev, s, x.view(), dy.view(), dw.view().data, db.view().data, false);
+  CHECK(dw.read() == packed_weights<emulated, float>(s, ref.backward_weights(x_values, dy_values)));
+  CHECK(db.read() == ref.backward_bias(dy_values));
 }
 
 TEST_CASE("conv_transpose2d refuses what does not fit") {

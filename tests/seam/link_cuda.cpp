@@ -3,6 +3,7 @@
 // so that a missing instantiation is a link error, also on machines without a GPU.
 #include <cmath>
 #include <cstdio>
+#include <span>
 #include <vector>
 
 #include <unetdn/core/tensor.hpp>
@@ -11,6 +12,7 @@
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/conv2d.hpp>
+#include <unetdn/ops/conv_transpose2d.hpp>
 #include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
 #include <unetdn/ops/reduce.hpp>
@@ -47,6 +49,28 @@ template <class T> double pooling_sum(cuda& dev) {
   unetdn::max_pool2d_forward<T>(dev, x.view(), y.view());
   unetdn::max_pool2d_backward<T>(dev, x.view(), y.view(), dx.view(), true, true);
   return unetdn::sum(dev, y.view()) + unetdn::sum(dev, dx.view());
+}
+
+/// Sums of y, dx, dw and db where x, dy and w are one: 2x3 pixels from 3 to 5 channels, so that each y is 3, each dx
+/// 20, each dw 6, each db 24.
+template <class T> bool transposes(cuda& dev) {
+  unetdn::conv_transpose2d_shape const s{3, 5};
+  unetdn::shape const xs{1, 2, 3, 3}, ys = unetdn::conv_transpose2d_output_shape(s, xs);
+  std::vector<double> const ones(60, 1.0);
+  std::vector<T> packed(static_cast<std::size_t>(unetdn::conv_transpose2d_weight_size<cuda>(s)));
+  unetdn::conv_transpose2d_pack_weights<cuda, T>(s, std::span<double const>(ones), packed);
+  unetdn::shape const ws{1, 1, 1, int(packed.size())};
+  unetdn::tensor<T, cuda> x{dev, xs}, dx{dev, xs}, y{dev, ys}, w{dev, ws};
+  unetdn::tensor<float, cuda> dw{dev, ws}, db{dev, {1, 1, 1, s.out}};
+  w.upload(dev, packed);
+  unetdn::fill(dev, x.view(), 1);
+  unetdn::conv_transpose2d_forward<T>(dev, s, x.view(), w.data(), nullptr, y.view());
+  bool ok = unetdn::sum(dev, y.view()) == 3 * 120;
+  unetdn::fill(dev, y.view(), 1);
+  unetdn::conv_transpose2d_backward_data<T>(dev, s, y.view(), w.data(), dx.view());
+  unetdn::conv_transpose2d_backward_weights<T>(dev, s, x.view(), y.view(), dw.data(), db.data(), false);
+  ok = ok && unetdn::sum(dev, dx.view()) == 20 * 18;
+  return ok && unetdn::sum(dev, dw.view()) == 6 * 60 && unetdn::sum(dev, db.view()) == 24 * 5;
 }
 
 /// Whether sum(relu(x)) and the gradient of that are right for x = -4 ... 4.
@@ -151,7 +175,7 @@ template <class T> bool all_right(cuda& dev) {
   }
   dev.allow_tf32(false);
   return elementwise_sum<T>(dev) == 2.25 && pooling_sum<T>(dev) == 24 && works<T>(dev) && updates<T>(dev) &&
-         loads<T>(dev) && compares<T>(dev);
+         loads<T>(dev) && compares<T>(dev) && transposes<T>(dev);
 }
 
 }  // namespace

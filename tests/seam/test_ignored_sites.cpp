@@ -11,6 +11,7 @@
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/ops/conv2d.hpp>
+#include <unetdn/ops/conv_transpose2d.hpp>
 #include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
 #include <unetdn/ops/reduce.hpp>
@@ -21,6 +22,7 @@
 #include "devices/kernels.hpp"
 #include "devices/window.hpp"
 #include "reference/conv2d.hpp"
+#include "reference/conv_transpose2d.hpp"
 #include "reference/loss.hpp"
 #include "reference/max_pool2d.hpp"
 #include "reference/reduce.hpp"
@@ -149,6 +151,30 @@ bool conv2d_1x1_tf32_is_right(emulated& dev) {
   return conv2d_is_right<float>(dev, {1, 10, 10, 52}, {52, 52, 1});
 }
 
+/// All three passes, with several steps through each sum. These operands make sums exact: see test_conv_transpose2d.
+bool conv_transpose2d_is_right(emulated& dev) {
+  conv_transpose2d_shape const s{100, 24};
+  reference::conv_transpose2d const ref{1, 6, 50, s.in, s.out};
+  shape const xs{1, 6, 50, s.in}, ys = conv_transpose2d_output_shape(s, xs);
+  auto const x_values = some_numbers(xs.size(), 1), dy_values = some_numbers(ys.size(), 2);
+  auto const w_values = some_numbers(std::int64_t(ref.w_size()), 3);
+  std::vector<float> packed(static_cast<std::size_t>(conv_transpose2d_weight_size<emulated>(s)));
+  auto const pack = [&](std::vector<double> const& iohw) {
+    conv_transpose2d_pack_weights<emulated, float>(s, std::span<double const>(iohw), packed);
+    return std::vector<double>(packed.begin(), packed.end());
+  };
+  shape const ws{1, 1, 1, int(packed.size())};
+  window<float, emulated> w{dev, ws, placements[0], pack(w_values)}, dw{dev, ws, placements[0]};
+  window<float, emulated> x{dev, xs, placements[0], x_values}, dx{dev, xs, placements[0]};
+  window<float, emulated> y{dev, ys, placements[0]}, dy{dev, ys, placements[0], dy_values};
+  window<float, emulated> db{dev, {1, 1, 1, s.out}, placements[0]};
+  conv_transpose2d_forward(dev, s, x.view(), w.view().data, nullptr, y.view());
+  conv_transpose2d_backward_data(dev, s, dy.view(), w.view().data, dx.view());
+  conv_transpose2d_backward_weights<float>(dev, s, x.view(), dy.view(), dw.view().data, db.view().data, false);
+  return y.read() == ref.forward(x_values, w_values, {}) && dx.read() == ref.backward_data(dy_values, w_values) &&
+         dw.read() == pack(ref.backward_weights(x_values, dy_values)) && db.read() == ref.backward_bias(dy_values);
+}
+
 bool exchange_is_right(emulated& dev) {
   using kernel_type = exchange<mistake::none>;
   constexpr int count = kernel_type::rounds * 64;
@@ -232,6 +258,7 @@ operation const operations[] = {
     {"conv2d 2x2", conv2d_2x2_is_right, 18},
     {"conv2d 3x3 in float", conv2d_float_is_right, 18},
     {"conv2d 1x1 by tf32", conv2d_1x1_tf32_is_right, 18},
+    {"conv_transpose2d", conv_transpose2d_is_right, 17},
     {"exchange (a test's kernel)", exchange_is_right, 4},
     {"multiply (a test's kernel)", multiply_is_right, 3},
     {"two_groups (a test's kernel)", two_groups_are_right, 4},

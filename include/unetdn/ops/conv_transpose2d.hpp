@@ -12,7 +12,9 @@
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/convolution.hpp>
 #include <unetdn/devices/cpu.hpp>
+#include <unetdn/kernels/conv_transpose2d.hpp>
 #include <unetdn/ops/conv2d.hpp>
+#include <unetdn/ops/conv2d_kernels.hpp>
 #include <unetdn/ops/cost.hpp>
 #include <unetdn/ops/weight_layout.hpp>
 
@@ -55,6 +57,16 @@ void check_weights(conv_transpose2d_shape s, std::size_t canonical, std::size_t 
   check(packed_elements == std::size_t(layout<Device>(s).size()), "conv_transpose2d has ", layout<Device>(s).size(),
         " packed weights; the packed side holds ", packed_elements);
 }
+
+/// The kernel, but for its memory, that computes the weight gradient from x and dy.
+template <class Operand, class T>
+kernels::conv_transpose2d_weight_gradient<Operand> transpose_gradient(kernels::conv_weights layout,
+                                                                      view<T const> const& x, view<T const> const& dy,
+                                                                      bool with_bias) {
+  using kernel = kernels::conv_transpose2d_weight_gradient<Operand>;
+  int const parts = gradient_part_count(kernel::blocks(layout), kernel::steps(x));
+  return {x, dy, aligned_pixels(x), aligned_pixels(dy), with_bias, {nullptr, layout, parts}};
+}
 }  // namespace detail
 
 /// Number of elements of w and dw in the device's own layout. It is described at
@@ -94,10 +106,20 @@ void conv_transpose2d_unpack_weights(conv_transpose2d_shape s, std::span<T const
 template <class T, class Device>
 void conv_transpose2d_forward(Device& dev, conv_transpose2d_shape s, std::type_identity_t<view<T const>> x, T const* w,
                               std::type_identity_t<T const*> bias, std::type_identity_t<view<T>> y) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("conv_transpose2d_forward", "y", y, conv_transpose2d_output_shape(s, detail::extents(x)));
   if (y.size() == 0) return;
-  cpu_bodies::run_forward(dev, cpu_bodies::transpose_forward_job<T>(dev.threads(), detail::packed(s), x, w, bias, y));
+  if constexpr (detail::is_cpu<Device>) {
+    cpu_bodies::run_forward(dev, cpu_bodies::transpose_forward_job<T>(dev.threads(), detail::packed(s), x, w, bias, y));
+  } else {
+    detail::check_kernel_extents("conv_transpose2d_forward", y);
+    detail::check_weights_aligned("conv_transpose2d_forward", w);
+    detail::with_operand<T>(dev, [&](auto operand) {
+      kernels::conv_transpose2d_forward<typename decltype(operand)::type> const kernel{
+          x, w, bias, y, detail::layout<Device>(s), detail::aligned_pixels(x), detail::aligned_pixels(y)};
+      launch(dev, kernel.grid(), kernel);
+    });
+  }
 }
 
 /// dx[n][i][j][c] = sum over k, r, q of dy[n][2i+r][2j+q][k] w[c][k][r][q], zero where mask <= 0; overwriting
@@ -107,13 +129,25 @@ template <class T, class Device>
 void conv_transpose2d_backward_data(Device& dev, conv_transpose2d_shape s, std::type_identity_t<view<T const>> dy,
                                     T const* w, std::type_identity_t<view<T>> dx,
                                     std::type_identity_t<view<T const>> mask = {}) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("conv_transpose2d_backward_data", "dy", dy,
                         conv_transpose2d_output_shape(s, detail::extents(dx)));
   detail::check_mask<T>("conv_transpose2d_backward_data", mask, dx);
-  cpu_bodies::run_backward_data(
-      dev, cpu_bodies::transpose_backward_data_job<T>(dev.threads(), detail::packed_transposed(s), dy, w, dx, mask),
-      detail::packed(s));
+  if constexpr (detail::is_cpu<Device>) {
+    cpu_bodies::run_backward_data(
+        dev, cpu_bodies::transpose_backward_data_job<T>(dev.threads(), detail::packed_transposed(s), dy, w, dx, mask),
+        detail::packed(s));
+  } else {
+    if (dx.size() == 0) return;
+    detail::check_kernel_extents("conv_transpose2d_backward_data", dy);
+    detail::check_weights_aligned("conv_transpose2d_backward_data", w);
+    bool const dx_aligned = detail::aligned_pixels(dx) && (!mask || detail::aligned_pixels(mask));
+    detail::with_operand<T>(dev, [&](auto operand) {
+      kernels::conv_transpose2d_backward_data<typename decltype(operand)::type> const kernel{
+          dy, w, dx, mask, detail::layout<Device>(s), detail::aligned_pixels(dy), dx_aligned};
+      launch(dev, kernel.grid(), kernel);
+    });
+  }
 }
 
 /// dw[c][k][r][q] = sum over n, i, j of x[n][i][j][c] dy[n][2i+r][2j+q][k], and db[k] = sum of dy[..][k]; added to what
@@ -124,29 +158,55 @@ template <class T, class Device>
 void conv_transpose2d_backward_weights(Device& dev, conv_transpose2d_shape s, std::type_identity_t<view<T const>> x,
                                        std::type_identity_t<view<T const>> dy, accumulator_t<T>* dw,
                                        accumulator_t<T>* db, bool accumulate) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("conv_transpose2d_backward_weights", "dy", dy,
                         conv_transpose2d_output_shape(s, detail::extents(x)));
-  cpu_bodies::run_backward_weights(
-      dev, cpu_bodies::transpose_backward_weights_job<T>(detail::packed(s), x, dy, dw, db, accumulate));
+  if constexpr (detail::is_cpu<Device>) {
+    cpu_bodies::run_backward_weights(
+        dev, cpu_bodies::transpose_backward_weights_job<T>(detail::packed(s), x, dy, dw, db, accumulate));
+  } else {
+    detail::check_kernel_extents("conv_transpose2d_backward_weights", dy);
+    detail::check_weights_aligned("conv_transpose2d_backward_weights", dw);
+    kernels::gradient_parts parts{nullptr, detail::layout<Device>(s), 0};
+    if (dy.size() > 0) {
+      detail::with_operand<T>(dev, [&](auto operand) {
+        auto kernel = detail::transpose_gradient<typename decltype(operand)::type>(parts.layout, x, dy, db != nullptr);
+        kernel.to.partial = static_cast<float*>(dev.scratch(detail::gradient_bytes(kernel.to)));
+        parts = kernel.to;
+        launch(dev, {kernel.blocks(parts.layout), parts.parts}, kernel);
+      });
+    }
+    launch(dev, kernels::add_parts::grid(parts), kernels::add_parts{parts, dw, db, accumulate});
+  }
 }
 
 /// The most scratch that a pass over x needs: forward alone, or with `training` the two gradients as well.
 template <class T, class Device>
 std::size_t conv_transpose2d_scratch_bytes(Device const& dev, conv_transpose2d_shape s, unetdn::shape x,
                                            bool training) {
-  static_assert(detail::is_cpu<Device>, "conv_transpose2d exists on the cpu device only");
-  using namespace cpu_bodies;
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   unetdn::shape const y = conv_transpose2d_output_shape(s, x);
   view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};
-  auto const forward = transpose_forward_job<T>(dev.threads(), detail::packed(s), vx, nullptr, nullptr, vy);
-  std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
-  if (!training) return bytes;
-  auto const transposed = detail::packed_transposed(s);
-  auto const data = transpose_backward_data_job<T>(dev.threads(), transposed, vy, nullptr, vx, {});
-  auto const weights = transpose_backward_weights_job<T>(detail::packed(s), vx, vy, nullptr, nullptr, false);
-  return std::max({bytes, plan_of(data, dev.threads(), transposed_elements(transposed)).bytes(),
-                   plan_of(weights, dev.threads()).bytes()});
+  if constexpr (!detail::is_cpu<Device>) {
+    std::size_t bytes = 0;
+    if (!training) return bytes;
+    detail::with_operand<T>(dev, [&](auto operand) {
+      auto const kernel =
+          detail::transpose_gradient<typename decltype(operand)::type, T>(detail::layout<Device>(s), vx, vy, true);
+      bytes = detail::gradient_bytes(kernel.to);
+    });
+    return bytes;
+  } else {
+    using namespace cpu_bodies;
+    auto const forward = transpose_forward_job<T>(dev.threads(), detail::packed(s), vx, nullptr, nullptr, vy);
+    std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
+    if (!training) return bytes;
+    auto const transposed = detail::packed_transposed(s);
+    auto const data = transpose_backward_data_job<T>(dev.threads(), transposed, vy, nullptr, vx, {});
+    auto const weights = transpose_backward_weights_job<T>(detail::packed(s), vx, vy, nullptr, nullptr, false);
+    return std::max({bytes, plan_of(data, dev.threads(), transposed_elements(transposed)).bytes(),
+                     plan_of(weights, dev.threads()).bytes()});
+  }
 }
 
 }  // namespace unetdn
