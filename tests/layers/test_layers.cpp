@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include <unetdn/core/tensor.hpp>
 #include <unetdn/layers/concat_skip.hpp>
 #include <unetdn/layers/conv2d.hpp>
 #include <unetdn/layers/conv_transpose2d.hpp>
@@ -17,11 +18,15 @@
 #include <unetdn/layers/sigmoid.hpp>
 
 #include "catch.hpp"
+#include "devices/on_devices.hpp"
 #include "ops/windows.hpp"
 #include "thrown.hpp"
 
 using namespace unetdn;
-using namespace windows;
+using windows::distance;
+using windows::dot;
+using windows::random_values;
+using windows::window;
 
 namespace {
 
@@ -288,6 +293,93 @@ TEST_CASE("concat_skip joins channels, the skip first, and splits gradients") {
     CHECK_THROWS_AS(layer.backward(dev, dy.view(), dup.view(), dup.view()), argument_error);
     CHECK_THROWS_AS(layer.backward(dev, dy.view(), dskip.view(), dup.view().images(0, 1)), argument_error);
   }
+}
+
+namespace {
+
+/// What each layer makes of the same numbers, in NHWC order; parameters' gradients in canonical order.
+struct layer_results {
+  std::vector<doubles> exact, rounded_often;  // rounded_often: not only when it is stored
+};
+
+/// Runs both passes of each layer on a device. All numbers are multiples of 1/128 from -1 to 1, and sums of their
+/// products are exact in float: see test_conv_transpose2d.
+template <class T, class Device> layer_results run_layers(Device& dev) {
+  using test::some_numbers;
+  test::placement const dense{"dense"}, slice{"slice", 8, 16}, odd{"odd slice", 3, 2};
+  layer_results r;
+  parameter_list<Device> list;
+  conv2d<T, Device> const conv(list, "conv", {5, 9, 3}, true, true);
+  conv_transpose2d<T, Device> const up(list, "up", {9, 4}, true);
+  buffer<T, Device> weights{dev, static_cast<std::size_t>(list.size())};
+  buffer<accumulator_t<T>, Device> gradients{dev, static_cast<std::size_t>(list.size())};
+  unsigned seed = 1;
+  for (parameter const& p : list) {
+    auto const numbers = some_numbers(p.canonical_size(), seed++);
+    upload(dev, p, std::span<double const>(numbers), weights.data());
+  }
+  auto const check_parametric = [&](auto const& layer, shape const& xs, shape const& ys) {
+    auto const x_numbers = some_numbers(xs.size(), 11), dy_numbers = some_numbers(ys.size(), 12);
+    test::window<T, Device> x{dev, xs, dense, x_numbers}, y{dev, ys, slice}, dy{dev, ys, odd, dy_numbers};
+    test::window<T, Device> dx{dev, xs, slice};
+    layer.forward(dev, weights.data(), x.view(), y.view());
+    r.exact.push_back(y.read());
+    layer.backward_parameters(dev, x.view(), dy.view(), gradients.data(), false);
+    layer.backward_parameters(dev, x.view(), dy.view(), gradients.data(), true);
+    layer.backward_data(dev, weights.data(), dy.view(), dx.view(), x.view());
+    r.exact.push_back(dx.read());
+  };
+  shape const xs{2, 4, 6, 5}, hs{2, 4, 6, 9}, ys{2, 8, 12, 4};
+  check_parametric(conv, xs, hs);
+  check_parametric(up, hs, ys);
+  for (parameter const& p : list) r.exact.push_back(download<double>(dev, p, gradients.data()));
+
+  shape const s{1, 5, 6, 9}, half = max_pool2d_output_shape(s);
+  auto const numbers = some_numbers(s.size(), 13), more = some_numbers(s.size(), 14);
+  test::window<T, Device> x{dev, s, odd, numbers}, y{dev, s, slice}, dy{dev, s, dense, more}, dx{dev, s, odd};
+  test::window<T, Device> pooled{dev, half, slice}, dpooled{dev, half, dense, some_numbers(half.size(), 15)};
+  relu<T, Device>{}.forward(dev, x.view(), y.view());
+  relu<T, Device>{}.backward(dev, y.view(), dy.view(), dx.view());
+  max_pool2d<T, Device>{}.forward(dev, y.view(), pooled.view());
+  for (auto* w : {&y, &dx, &pooled}) r.exact.push_back(w->read());
+  max_pool2d<T, Device>{}.backward(dev, y.view(), dpooled.view(), dx.view());
+  max_pool2d<T, Device>{}.backward_into_skip(dev, y.view(), dpooled.view(), dy.view());
+  for (auto* w : {&dx, &dy}) r.exact.push_back(w->read());
+
+  shape const joined_shape{1, 5, 6, 18};
+  test::window<T, Device> joined{dev, joined_shape, dense}, a{dev, s, odd}, b{dev, s, slice};
+  concat_skip<T, Device>{}.forward(dev, x.view(), dy.view(), joined.view());
+  concat_skip<T, Device>{}.backward(dev, joined.view(), a.view(), b.view());
+  r.exact.push_back(joined.read());
+  for (auto* w : {&a, &b}) r.exact.push_back(w->read());
+
+  sigmoid<T, Device>{}.forward(dev, x.view(), y.view());
+  r.rounded_often.push_back(y.read());
+  sigmoid<T, Device>{}.backward(dev, x.view(), a.view(), dx.view());
+  r.rounded_often.push_back(dx.read());
+  return r;
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("layers compute on each device what they compute on the cpu in double", "", test::rows) {
+  using T = typename TestType::element;
+  using device = typename TestType::device;
+  cpu reference{1};
+  layer_results want = run_layers<double>(reference);
+  std::size_t const parameters = 4;
+  for (std::size_t i = 0; i < want.exact.size(); ++i) {
+    // Gradients of parameters, behind two times y and dx, are kept in float.
+    if (i >= 4 && i < 4 + parameters) continue;
+    for (double& v : want.exact[i]) v = convert<double>(convert<T>(v));
+  }
+  test::on_device<TestType>([&](device& dev) {
+    layer_results const got = run_layers<T>(dev);
+    CHECK(got.exact == want.exact);
+    for (std::size_t i = 0; i < want.rounded_often.size(); ++i)
+      CHECK(distance(got.rounded_often[i], want.rounded_often[i]) <=  // of values up to 2
+            2 * test::unit_roundoff<T>() + 8 * test::unit_roundoff<accumulator_t<T>>());
+  });
 }
 
 TEST_CASE("layers refuse shapes that do not fit") {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <unetdn/core/error.hpp>
+#include <unetdn/core/half.hpp>
 #include <unetdn/core/kernel.hpp>
 #include <unetdn/ops/conv2d.hpp>
 #include <unetdn/ops/conv_transpose2d.hpp>
@@ -109,7 +110,7 @@ void pack(parameter const& p, std::span<U const> canonical, std::span<T> slice) 
   } else if (auto const* t = std::get_if<conv_transpose2d_shape>(&p.kind)) {
     conv_transpose2d_pack_weights<Device>(*t, canonical, slice);
   } else {
-    for (std::size_t i = 0; i < slice.size(); ++i) slice[i] = T(canonical[i]);
+    for (std::size_t i = 0; i < slice.size(); ++i) slice[i] = convert<T>(canonical[i]);
   }
 }
 
@@ -123,7 +124,7 @@ void unpack(parameter const& p, std::span<T const> slice, std::span<U> canonical
   } else if (auto const* t = std::get_if<conv_transpose2d_shape>(&p.kind)) {
     conv_transpose2d_unpack_weights<Device>(*t, slice, canonical);
   } else {
-    for (std::size_t i = 0; i < slice.size(); ++i) canonical[i] = U(slice[i]);
+    for (std::size_t i = 0; i < slice.size(); ++i) canonical[i] = convert<U>(slice[i]);
   }
 }
 
