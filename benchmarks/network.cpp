@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times a whole U-Net: one forward pass, or one training step, beside the multiply-add peak of the same minute; and
-// sets the memory that was used beside the memory that was planned.
+// Times a whole U-Net: one forward pass, or one training step, beside the multiply-add peak of the same minute, layer
+// by layer if asked, and with one thread beside several; and sets the memory that was used beside the memory that was
+// planned.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
-#include <functional>
 #include <iostream>
 #include <optional>
 #include <string>
@@ -23,11 +23,7 @@ namespace {
 struct settings {
   unetdn::unet_config network;
   int size = 256, batch = 1, threads = 0, repetitions = 9;
-  bool training = false, json = false, profile = false;
-};
-
-struct measurement {
-  double seconds, peak_gflops;
+  bool training = false, json = false, profile = false, scaling = false;
 };
 
 double median(std::vector<double>& v) {
@@ -35,17 +31,8 @@ double median(std::vector<double>& v) {
   return v[v.size() / 2];
 }
 
-/// Medians of `repetitions` runs and of the peaks measured between them: the machine may be shared.
-measurement measure(unetdn::cpu& device, int repetitions, std::function<void()> const& work) {
-  std::vector<double> seconds, peaks;
-  work();  // touches all memory
-  for (int i = 0; i < repetitions; ++i) {
-    peaks.push_back(benchmarks::multiply_add_peak<float>(device, unetdn::cpu_bodies::active_isa()));
-    auto const begin = std::chrono::steady_clock::now();
-    work();
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
-  return {median(seconds), median(peaks) / 1e9};
+double multiply_add_peak(unetdn::cpu& device) {
+  return benchmarks::multiply_add_peak<float>(device, unetdn::cpu_bodies::active_isa());
 }
 
 /// The time of each layer and pass, in the order in which they first ran; the median over the runs.
@@ -58,6 +45,7 @@ class layer_times {
   layer_times(layer_times const&) = delete;
   layer_times& operator=(layer_times const&) = delete;
 
+  void forget() { rows_.clear(); }
   /// From here on the next event's time counts.
   void restart() { last_ = clock::now(); }
   void add(std::string const& layer, std::string const& pass, double flops) {
@@ -69,17 +57,31 @@ class layer_times {
     restart();
   }
 
-  void print(double peak_gflops) {
+  void print(double peak) {
     double all = 0;
     for (row& r : rows_) all += median(r.seconds);
     std::printf("%-20s %-16s %9s %7s %9s %6s\n", "layer", "pass", "ms", "time", "GFLOP/s", "peak");
     for (row& r : rows_) {
       double const seconds = median(r.seconds);
       std::printf("%-20s %-16s %9.3f %6.1f%%", r.layer.c_str(), r.pass.c_str(), seconds * 1e3, seconds / all * 100);
-      if (r.flops > 0) std::printf(" %9.1f %6.2f", r.flops / seconds / 1e9, r.flops / seconds / 1e9 / peak_gflops);
+      if (r.flops > 0) std::printf(" %9.1f %6.2f", r.flops / seconds / 1e9, r.flops / seconds / peak);
       std::printf("\n");
     }
     std::printf("%-20s %-16s %9.3f\n", "sum of medians", "", all * 1e3);
+  }
+
+  /// Beside the same with more threads: how many times faster they are.
+  void print_scaling(layer_times& more, int threads) {
+    std::printf("%-20s %-16s %13s %9d threads %7s\n", "layer", "pass", "ms, 1 thread", threads, "ratio");
+    double all = 0, all_more = 0;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+      double const seconds = median(rows_[i].seconds), with_more = median(more.rows_[i].seconds);
+      all += seconds;
+      all_more += with_more;
+      std::printf("%-20s %-16s %13.3f %17.3f %7.2f\n", rows_[i].layer.c_str(), rows_[i].pass.c_str(), seconds * 1e3,
+                  with_more * 1e3, seconds / with_more);
+    }
+    std::printf("%-20s %-16s %13.3f %17.3f %7.2f\n", "sum of medians", "", all * 1e3, all_more * 1e3, all / all_more);
   }
 
  private:
@@ -116,65 +118,121 @@ void fill(unetdn::view<float> x) {
   }
 }
 
-int run(settings const& s) {
-  using unetdn::cpu;
-  using mode = unetdn::session_mode;
-  cpu device(s.threads);
-  unetdn::unet<float, cpu> net(device, s.network);
-  net.initialise(device, 1);
-  unetdn::unet_session<float, cpu> session(device, s.network, s.batch, s.size, s.size,
-                                           s.training ? mode::training : mode::inference);
-  auto const parameters = static_cast<std::size_t>(net.parameters().size());
-  unetdn::buffer<float, cpu> gradients, first_moment, second_moment;
-  unetdn::tensor<float, cpu> target;
-  std::size_t state = parameters * sizeof(float);
-  if (s.training) {
-    for (auto* array : {&gradients, &first_moment, &second_moment})
-      *array = unetdn::buffer<float, cpu>(device, parameters);
-    target = unetdn::tensor<float, cpu>(device, {s.batch, s.size, s.size, s.network.out_channels});
-    fill(target.view());
-    state *= 4;
+/// One network with all that a pass or a training step of it needs.
+class workload {
+ public:
+  workload(settings const& s, int threads) : settings_{s}, device_{threads}, net_{device_, s.network} {
+    net_.initialise(device_, 1);
+    auto const parameters = static_cast<std::size_t>(net_.parameters().size());
+    state_bytes_ = parameters * sizeof(float);
+    if (s.training) {
+      for (auto* array : {&gradients_, &first_moment_, &second_moment_})
+        *array = unetdn::buffer<float, unetdn::cpu>(device_, parameters);
+      target_ = unetdn::tensor<float, unetdn::cpu>(device_, {s.batch, s.size, s.size, s.network.out_channels});
+      fill(target_.view());
+      state_bytes_ *= 4;
+    }
+    input_ = unetdn::tensor<float, unetdn::cpu>(device_, session_.shape());
+    fill(input_.view());
+    if (s.profile || s.scaling) times_.emplace(session_);
+    once();  // touches all memory
+    if (times_) times_->forget();
   }
-  unetdn::tensor<float, cpu> input(device, session.shape());
-  fill(input.view());
-  std::int64_t step = 0;
-  std::optional<layer_times> times;
-  if (s.profile) times.emplace(session);
-  auto const done = [&](char const* what) {
-    if (times) times->add(what, "", 0);
-  };
-  measurement const m = measure(device, s.repetitions, [&] {
-    if (times) times->restart();
-    unetdn::copy<float>(device, input.view(), session.input());
+  workload(workload const&) = delete;
+  workload& operator=(workload const&) = delete;
+
+  unetdn::cpu& device() { return device_; }
+  unetdn::unet_session<float, unetdn::cpu> const& session() const { return session_; }
+  layer_times& times() { return *times_; }
+  std::size_t state_bytes() const { return state_bytes_; }
+
+  /// Of one pass or step.
+  double seconds() {
+    auto const begin = std::chrono::steady_clock::now();
+    once();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+
+ private:
+  void done(char const* what) {
+    if (times_) times_->add(what, "", 0);
+  }
+  void once() {
+    if (times_) times_->restart();
+    unetdn::copy<float>(device_, input_.view(), session_.input());
     done("copy of the input");
-    session.forward(net);
-    if (!s.training) return;
-    unetdn::loss_and_gradient<float>(device, unetdn::loss_kind::mse, session.output(), target.view(),
-                                     session.output_gradient());
+    session_.forward(net_);
+    if (!settings_.training) return;
+    unetdn::loss_and_gradient<float>(device_, unetdn::loss_kind::mse, session_.output(), target_.view(),
+                                     session_.output_gradient());
     done("loss");
-    session.backward(net, gradients.data());
-    unetdn::adamw_arrays<float> const arrays{net.weights(),        gradients.data(), first_moment.data(),
-                                             second_moment.data(), nullptr,          net.parameters().size()};
-    unetdn::adamw_step(device, {}, arrays, ++step, 1e-5, 1, 0);
+    session_.backward(net_, gradients_.data());
+    unetdn::adamw_arrays<float> const arrays{net_.weights(),        gradients_.data(), first_moment_.data(),
+                                             second_moment_.data(), nullptr,           net_.parameters().size()};
+    unetdn::adamw_step(device_, {}, arrays, ++step_, 1e-5, 1, 0);
     done("AdamW");
-  });
-  double const gflops = unetdn::unet_flops(s.network, s.batch, s.size, s.size) * (s.training ? 3 : 1) / m.seconds / 1e9;
-  double const planned = static_cast<double>(state + session.plan().total() + session.scratch_bytes()) / (1 << 20);
+  }
+
+  settings const& settings_;
+  unetdn::cpu device_;
+  unetdn::unet<float, unetdn::cpu> net_;
+  unetdn::unet_session<float, unetdn::cpu> session_{
+      device_,         settings_.network,
+      settings_.batch, settings_.size,
+      settings_.size,  settings_.training ? unetdn::session_mode::training : unetdn::session_mode::inference};
+  unetdn::buffer<float, unetdn::cpu> gradients_, first_moment_, second_moment_;
+  unetdn::tensor<float, unetdn::cpu> target_, input_;
+  std::size_t state_bytes_ = 0;
+  std::int64_t step_ = 0;
+  std::optional<layer_times> times_;
+};
+
+/// One thread beside several, in turns.
+int run_scaling(settings const& s) {
+  workload one(s, 1), more(s, s.threads);
+  std::vector<double> seconds, seconds_more, ratios;
+  for (int i = 0; i < s.repetitions; ++i) {
+    seconds.push_back(one.seconds());
+    seconds_more.push_back(more.seconds());
+    ratios.push_back(seconds.back() / seconds_more.back());
+  }
+  int const threads = more.device().threads();
+  std::printf("base %d, %d levels, %d x %d, batch %d, %s: %.4f s with 1 thread, %.4f s with %d, ratio %.2f\n",
+              s.network.base, s.network.levels, s.size, s.size, s.batch, s.training ? "training step" : "inference",
+              median(seconds), median(seconds_more), threads, median(ratios));
+  one.times().print_scaling(more.times(), threads);
+  return 0;
+}
+
+int run(settings const& s) {
+  if (s.scaling) return run_scaling(s);
+  workload work(s, s.threads);
+  std::vector<double> all_seconds, peaks;
+  for (int i = 0; i < s.repetitions; ++i) {  // the peak in between: the machine may be shared
+    peaks.push_back(multiply_add_peak(work.device()));
+    all_seconds.push_back(work.seconds());
+  }
+  double const seconds = median(all_seconds), peak = median(peaks);
+  double const flops = unetdn::unet_flops(s.network, s.batch, s.size, s.size) * (s.training ? 3 : 1) / seconds;
+  auto const& session = work.session();
+  double const planned =
+      static_cast<double>(work.state_bytes() + session.plan().total() + session.scratch_bytes()) / (1 << 20);
+  int const threads = work.device().threads();
   if (s.json) {
     std::cout << unetdn::text("{\"base\": ", s.network.base, ", \"levels\": ", s.network.levels, ", \"size\": ", s.size,
-                              ", \"batch\": ", s.batch, ", \"threads\": ", device.threads(),
-                              ", \"training\": ", s.training, ", \"seconds\": ", m.seconds, ", \"gflops\": ", gflops,
-                              ", \"peak_gflops\": ", m.peak_gflops, ", \"planned_mib\": ", planned,
+                              ", \"batch\": ", s.batch, ", \"threads\": ", threads, ", \"training\": ", s.training,
+                              ", \"seconds\": ", seconds, ", \"gflops\": ", flops / 1e9,
+                              ", \"peak_gflops\": ", peak / 1e9, ", \"planned_mib\": ", planned,
                               ", \"peak_resident_mib\": ", peak_resident_mib(), "}\n");
     return 0;
   }
   std::printf("base %d, %d levels, %d x %d, batch %d, %d threads, %s: %.4f s, %.1f GFLOP/s, %.2f of the peak of %.1f\n",
-              s.network.base, s.network.levels, s.size, s.size, s.batch, device.threads(),
-              s.training ? "training step" : "inference", m.seconds, gflops, gflops / m.peak_gflops, m.peak_gflops);
-  if (times) times->print(m.peak_gflops);
+              s.network.base, s.network.levels, s.size, s.size, s.batch, threads,
+              s.training ? "training step" : "inference", seconds, flops / 1e9, flops / peak, peak / 1e9);
+  if (s.profile) work.times().print(peak);
   std::printf("memory: %.0f MiB planned, %.0f MiB resident at most\n", planned, peak_resident_mib());
   std::fflush(stdout);
-  session.print_memory(std::cout, state);
+  session.print_memory(std::cout, work.state_bytes());
   return 0;
 }
 
@@ -193,7 +251,10 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_flag("--training", s.training, "a training step instead of inference");
   auto* const json = app.add_flag("--json", s.json, "one line of JSON");
-  app.add_flag("--profile", s.profile, "the time of each layer as well")->excludes(json);
+  auto* const profile = app.add_flag("--profile", s.profile, "the time of each layer as well")->excludes(json);
+  app.add_flag("--scaling", s.scaling, "the time of each layer with one thread and with --threads")
+      ->excludes(json)
+      ->excludes(profile);
   CLI11_PARSE(app, argc, argv);
   try {
     return run(s);

@@ -76,6 +76,32 @@ TEST_CASE("training gives equal bits for any number of threads, and for two runs
   CHECK(one != trained(1, other, 12));
 }
 
+TEST_CASE("training by Winograd's algorithm and by direct convolution draw one curve") {
+  struct restored {
+    unetdn::cpu_bodies::convolution_algorithm algorithm = unetdn::cpu_bodies::active_algorithm();
+    ~restored() { unetdn::cpu_bodies::use(algorithm); }
+  } const before;
+  auto const losses = [](unetdn::cpu_bodies::convolution_algorithm algorithm) {
+    unetdn::cpu_bodies::use(algorithm);
+    cpu device(2);
+    unetdn::training_set pictures = small_set();
+    auto const options = small_options();
+    trainer t(device, network, options, pictures);
+    t.plan(100, options.rate.warmup);
+    std::vector<double> curve;
+    for (int i = 0; i < 40; ++i) curve.push_back(t.step().loss);
+    return curve;
+  };
+  auto const winograd = losses(unetdn::cpu_bodies::convolution_algorithm::automatic);
+  auto const direct = losses(unetdn::cpu_bodies::convolution_algorithm::direct);
+  CHECK(winograd != direct);
+  double largest = 0;
+  for (std::size_t i = 0; i < direct.size(); ++i) largest = std::max(largest, std::abs(winograd[i] / direct[i] - 1));
+  CAPTURE(winograd.front(), winograd.back(), direct.back(), largest);
+  CHECK(direct.back() < 0.7 * direct.front());
+  CHECK(largest < 1e-5);  // rounding, grown by 40 updates; seen: 1e-7
+}
+
 TEST_CASE("training removes noise") {
   cpu device(2);
   unetdn::training_set pictures = small_set(12);
