@@ -145,7 +145,7 @@ template <class T> bool conv2d_is_right(emulated& dev, shape x_shape, conv2d_sha
 
 bool conv2d_3x3_is_right(emulated& dev) { return conv2d_is_right<bf16>(dev, {1, 12, 3, 40}, {40, 32, 3}); }
 bool conv2d_2x2_is_right(emulated& dev) { return conv2d_is_right<fp16>(dev, {1, 23, 20, 24}, {24, 104, 2, 2}); }
-bool conv2d_float_is_right(emulated& dev) { return conv2d_is_right<float>(dev, {1, 12, 3, 24}, {24, 20, 3}); }
+bool conv2d_float_is_right(emulated& dev) { return conv2d_is_right<float>(dev, {1, 12, 3, 24}, {24, 36, 3}); }
 bool conv2d_1x1_tf32_is_right(emulated& dev) {
   dev.allow_tf32(true);
   return conv2d_is_right<float>(dev, {1, 10, 10, 52}, {52, 52, 1});
@@ -254,7 +254,7 @@ operation const operations[] = {
     {"element-wise operations", elementwise_is_right, 0},
     {"max_pool2d", max_pool2d_is_right, 0},
     {"loss", loss_is_right, 7},
-    {"conv2d 3x3", conv2d_3x3_is_right, 18},
+    {"conv2d 3x3", conv2d_3x3_is_right, 20},
     {"conv2d 2x2", conv2d_2x2_is_right, 18},
     {"conv2d 3x3 in float", conv2d_float_is_right, 18},
     {"conv2d 1x1 by tf32", conv2d_1x1_tf32_is_right, 18},

@@ -137,9 +137,15 @@ void with_weight_gradient(kernels::conv_weights layout, int kernel, int stride, 
   auto const parts = [&](int blocks, int tiles) -> kernels::gradient_parts {
     return {nullptr, layout, gradient_part_count(blocks, tiles)};
   };
+  auto const halo = [&](auto tile) {
+    using type = kernels::conv2d_weight_gradient_halo<Operand, tile.value>;
+    f(type{x, dy, x_aligned, dy_aligned, with_bias, parts(type::blocks(layout), type::tiles(dy))});
+  };
   if (takes_halo(kernel, stride)) {
-    using halo = kernels::conv2d_weight_gradient_halo<Operand>;
-    f(halo{x, dy, x_aligned, dy_aligned, with_bias, parts(halo::blocks(layout), halo::tiles(dy))});
+    if (layout.outputs > 32)
+      halo(std::integral_constant<int, 64>{});
+    else
+      halo(std::integral_constant<int, 16>{});
   } else {
     using gather = kernels::conv2d_weight_gradient_gather<Operand>;
     f(gather{x, dy, x_aligned, dy_aligned, with_bias, kernel, stride, conv2d_padding(kernel),

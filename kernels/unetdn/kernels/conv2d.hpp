@@ -293,6 +293,30 @@ template <class Operand, int TileK, bool Transposed> struct conv2d_gather {
       r_pixels[m] = pixel_of(first + block.thread() / stage_pieces + m * rows_apart);
 
     fragment_c r_y[M][N] = {};
+    auto const multiply_step = [&](stage& now, int step) {
+      fragment_a<Operand> r_x[M];
+      UNETDN_UNROLL
+      for (int m = 0; m < M; ++m)
+        r_x[m] =
+            load_a<Operand>(block, [&](int row, int piece) { return now.x_piece(row0 + m * 16 + row, step + piece); });
+      UNETDN_UNROLL
+      for (int j = 0; j < N; j += 2) {
+        fragment_b<Operand> r_w[2];
+        if constexpr (Transposed) {
+          load_b_pair_transposed(block, r_w, [&](int row, int piece) {
+            return now.w_piece_transposed(step * piece_size<T> + row, (column0 + j * 8) / piece_size<T> + piece);
+          });
+        } else {
+          load_b_pair(block, r_w, [&](int row, int piece) { return now.w_piece(column0 + j * 8 + row, step + piece); });
+        }
+        UNETDN_UNROLL
+        for (int m = 0; m < M; ++m) {
+          UNETDN_UNROLL
+          for (int n = 0; n < 2; ++n) multiply_add(block, r_y[m][j + n], r_x[m], r_w[n]);
+        }
+      }
+    };
+
     int const count = taps.rows * taps.columns * ceil_div(x.c, depth);
     for (int i = 0; i < stages - 1; ++i) {
       if (i < count) fetch(block, s.stages[i], r_pixels, k0, i);
@@ -304,30 +328,12 @@ template <class Operand, int TileK, bool Transposed> struct conv2d_gather {
       if (int const next = i + stages - 1; next < count) fetch(block, s.stages[next % stages], r_pixels, k0, next);
       block.copy_commit();
       stage& now = s.stages[i % stages];
-      UNETDN_UNROLL
-      for (int step = 0; step < stage_pieces; step += mma_pieces<Operand>) {
-        fragment_a<Operand> r_x[M];
+      if constexpr (std::is_same_v<Operand, float>) {
+        for (int step = 0; step < stage_pieces; ++step)
+          multiply_step(now, step);  // unrolled it would need all registers
+      } else {
         UNETDN_UNROLL
-        for (int m = 0; m < M; ++m)
-          r_x[m] = load_a<Operand>(block,
-                                   [&](int row, int piece) { return now.x_piece(row0 + m * 16 + row, step + piece); });
-        UNETDN_UNROLL
-        for (int j = 0; j < N; j += 2) {
-          fragment_b<Operand> r_w[2];
-          if constexpr (Transposed) {
-            load_b_pair_transposed(block, r_w, [&](int row, int piece) {
-              return now.w_piece_transposed(step * piece_size<T> + row, (column0 + j * 8) / piece_size<T> + piece);
-            });
-          } else {
-            load_b_pair(block, r_w,
-                        [&](int row, int piece) { return now.w_piece(column0 + j * 8 + row, step + piece); });
-          }
-          UNETDN_UNROLL
-          for (int m = 0; m < M; ++m) {
-            UNETDN_UNROLL
-            for (int n = 0; n < 2; ++n) multiply_add(block, r_y[m][j + n], r_x[m], r_w[n]);
-          }
-        }
+        for (int step = 0; step < stage_pieces; step += mma_pieces<Operand>) multiply_step(now, step);
       }
     }
     block.sync();  // everyone has read the last stage: its memory becomes s.y

@@ -23,8 +23,9 @@ template <int Pieces> UNETDN_HD constexpr int spread(int row, int piece) {
 /// adjacent pieces of 4 consecutive rows must cover all banks.
 template <class T, int Pieces> UNETDN_HD constexpr int spread_transposed(int row, int piece) {
   if constexpr (sizeof(T) == 2) return spread<Pieces>(row, piece);
-  static_assert(sizeof(T) == 2 || Pieces >= 8);
-  return piece ^ (row & 3) * 2;
+  static_assert(sizeof(T) == 2 || Pieces >= 4);
+  if constexpr (Pieces >= 8) return piece ^ (row & 3) * 2;
+  return piece ^ (row >> 1 & 1) * 2;
 }
 
 /// Begins to bring one piece to shared memory: `count` elements exist in it, none where it is not positive; the others

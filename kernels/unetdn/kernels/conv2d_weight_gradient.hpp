@@ -46,38 +46,47 @@ template <int TileK, int Threads> struct column_sums {
 /// and with_bias, db[k] = sum of dy[..][k] of part i. x[N,H,W,C], dy[N,H,W,K] are any windows. Operand as in
 /// conv2d.hpp.
 ///
-/// A block owns 64 x 9 x 32 weights, all in registers; grid {tiles of C * tiles of K, parts}. It walks its part's tiles
-/// of 4x16 pixels in order; the nine taps read one halo tile of x. A warp owns 16 output times 16 input channels, all
-/// taps. Both operands lie pixel by pixel, so both loads transpose.
-/// Traffic: dy read C / 32 times, x 1.7 K / 64 times, partial written once. Bound: tensor cores, or for float shared
-/// memory.
-template <class Operand> struct conv2d_weight_gradient_halo {
+/// A block owns TileK x 9 x 32 weights, all in registers; grid {tiles of C * tiles of K, parts}. It walks its part's
+/// tiles of 4x16 pixels in order; the nine taps read one halo tile of x. A warp owns 16 M output times 16 input
+/// channels, all taps; where that leaves warps over (few output channels), two groups of them take the tile's rows in
+/// turn, and their sums are added at the end. Both operands lie pixel by pixel, so both loads transpose.
+/// Traffic: dy read C / 32 times, x 1.7 K / TileK times, partial written once. Bound: tensor cores, or for float shared
+/// memory; for few channels bytes of x and dy.
+template <class Operand, int TileK> struct conv2d_weight_gradient_halo {
   using T = storage_t<Operand>;
-  static constexpr int tile_k = 64;
   static constexpr int tile_c = 32;
   static constexpr int tile_h = 4;
   static constexpr int tile_w = 16;
   static constexpr int halo_h = tile_h + 2;
   static constexpr int halo_w = tile_w + 2;
   static constexpr int taps = 9;
-  static constexpr int threads = 8 * warp_size;
-  static constexpr int k_pieces = tile_k / piece_size<T>;
+  static constexpr int warps = 4;
+  static constexpr int threads = warps * warp_size;
+  static constexpr int M = TileK == 64 ? 2 : 1;        // fragments of output channels of one warp
+  static constexpr int owners = TileK / (16 * M) * 2;  // warps that own different weights
+  static constexpr int groups = warps / owners;
+  static constexpr int k_pieces = TileK / piece_size<T>;
   static constexpr int c_pieces = tile_c / piece_size<T>;
-  using sums = column_sums<tile_k, threads>;
+  static_assert((TileK == 64 && groups == 1) || (TileK == 16 && groups == 2));
+  using sums = column_sums<TileK, threads>;
 
   struct stage {
-    alignas(128) T dy[tile_h * tile_w * tile_k];
+    alignas(128) T dy[tile_h * tile_w * TileK];
     alignas(128) T x[halo_h * halo_w * tile_c];
 
     UNETDN_DEVICE T* dy_piece(int pixel, int piece) {
-      return &dy[pixel * tile_k + spread_transposed<T, k_pieces>(pixel, piece) * piece_size<T>];
+      return &dy[pixel * TileK + spread_transposed<T, k_pieces>(pixel, piece) * piece_size<T>];
     }
     UNETDN_DEVICE T* x_piece(int pixel, int piece) {
       return &x[pixel * tile_c + spread_transposed<T, c_pieces>(pixel, piece) * piece_size<T>];
     }
   };
-  struct shared {
+  union tiles_or_sums {
     stage stages[2];
+    fragment_c of_second_group[owners][taps * M * 2][warp_size];
+  };
+  struct shared {
+    tiles_or_sums memory;
     typename sums::shared db;
   };
 
@@ -86,10 +95,8 @@ template <class Operand> struct conv2d_weight_gradient_halo {
   gradient_parts to;
 
   /// Number of tiles of pixels, which parts share among them, and of blocks for each part.
-  static int tiles(view<T const> const& dy) { return dy.n * ceil_div(dy.h, tile_h) * ceil_div(dy.w, tile_w); }
-  static int blocks(conv_weights layout) {
-    return ceil_div(layout.channels, tile_c) * ceil_div(layout.outputs, tile_k);
-  }
+  static UNETDN_HD int tiles(view<T const> const& dy) { return dy.n * ceil_div(dy.h, tile_h) * ceil_div(dy.w, tile_w); }
+  static int blocks(conv_weights layout) { return ceil_div(layout.channels, tile_c) * ceil_div(layout.outputs, TileK); }
 
   template <class Block> UNETDN_DEVICE void fetch(Block& block, stage& s, int tile, int k0, int c0) const {
     int const tiles_w = ceil_div(dy.w, tile_w);
@@ -119,31 +126,35 @@ template <class Operand> struct conv2d_weight_gradient_halo {
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
     int const tiles_c = ceil_div(x.c, tile_c);
-    int const k0 = block.index().x / tiles_c * tile_k;
+    int const k0 = block.index().x / tiles_c * TileK;
     int const c0 = block.index().x % tiles_c * tile_c;
     int const part = block.index().y;
-    int const count = dy.n * ceil_div(dy.h, tile_h) * ceil_div(dy.w, tile_w);
-    int const first = to.first(count, part);
-    int const last = to.first(count, part + 1);
-    int const row0 = block.warp() / 2 * 16;     // the warp's first output channel in the tile,
-    int const column0 = block.warp() % 2 * 16;  // and its first input channel
+    int const first = to.first(tiles(dy), part);
+    int const last = to.first(tiles(dy), part + 1);
+    int const owner = block.warp() % owners;
+    int const group = block.warp() / owners;
+    int const row0 = owner / 2 * 16 * M;  // the warp's first output channel in the tile,
+    int const column0 = owner % 2 * 16;   // and its first input channel
     bool const sums_bias = with_bias && c0 == 0;
 
-    fragment_c r_dw[taps][2] = {};
+    fragment_c r_dw[taps][M][2] = {};
     float r_db = 0;
-    if (first < last) fetch(block, s.stages[0], first, k0, c0);
+    if (first < last) fetch(block, s.memory.stages[0], first, k0, c0);
     block.copy_commit();
     for (int tile = first; tile < last; ++tile) {
       block.template copy_wait<0>();
       block.sync();  // completes this tile's stage, and everyone's reading of the other one
-      if (tile + 1 < last) fetch(block, s.stages[(tile + 1 - first) % 2], tile + 1, k0, c0);
+      if (tile + 1 < last) fetch(block, s.memory.stages[(tile + 1 - first) % 2], tile + 1, k0, c0);
       block.copy_commit();
-      stage& now = s.stages[(tile - first) % 2];
-      for (int p = 0; p < tile_h; ++p) {
+      stage& now = s.memory.stages[(tile - first) % 2];
+      for (int p = group; p < tile_h; p += groups) {
         for (int q = 0; q < tile_w; q += mma_depth<Operand>) {
-          fragment_a<Operand> const r_dy = load_a_transposed<Operand>(block, [&](int pixel, int piece) {
-            return now.dy_piece(p * tile_w + q + pixel, row0 / piece_size<T> + piece);
-          });
+          fragment_a<Operand> r_dy[M];
+          UNETDN_UNROLL
+          for (int m = 0; m < M; ++m)
+            r_dy[m] = load_a_transposed<Operand>(block, [&](int pixel, int piece) {
+              return now.dy_piece(p * tile_w + q + pixel, (row0 + m * 16) / piece_size<T> + piece);
+            });
           UNETDN_UNROLL
           for (int tap = 0; tap < taps; ++tap) {
             fragment_b<Operand> r_x[2];
@@ -151,7 +162,10 @@ template <class Operand> struct conv2d_weight_gradient_halo {
               return now.x_piece((p + tap / 3) * halo_w + q + pixel + tap % 3, column0 / piece_size<T> + piece);
             });
             UNETDN_UNROLL
-            for (int j = 0; j < 2; ++j) multiply_add(block, r_dw[tap][j], r_dy, r_x[j]);
+            for (int m = 0; m < M; ++m) {
+              UNETDN_UNROLL
+              for (int j = 0; j < 2; ++j) multiply_add(block, r_dw[tap][m][j], r_dy[m], r_x[j]);
+            }
           }
         }
       }
@@ -160,17 +174,38 @@ template <class Operand> struct conv2d_weight_gradient_halo {
             block, [&](int pixel, int k) { return now.dy_piece(pixel, k / piece_size<T>) + k % piece_size<T>; });
     }
 
+    if constexpr (groups == 2) {
+      block.sync();  // everyone has read the last stage: its memory becomes that of the second group's sums
+      UNETDN_UNROLL
+      for (int i = 0; i < taps * M * 2; ++i) {
+        if (group == 1)
+          copy_aligned<16>(&s.memory.of_second_group[owner][i][block.lane()], &r_dw[i / (2 * M)][i / 2 % M][i % 2]);
+      }
+      block.sync();  // completes those
+      UNETDN_UNROLL
+      for (int i = 0; i < taps * M * 2; ++i) {
+        UNETDN_UNROLL
+        for (int e = 0; e < 4; ++e) {
+          if (group == 0)
+            r_dw[i / (2 * M)][i / 2 % M][i % 2].r[e] += s.memory.of_second_group[owner][i][block.lane()].r[e];
+        }
+      }
+    }
+
     float* const partial = to.partial + part * to.stride();
     UNETDN_UNROLL
     for (int tap = 0; tap < taps; ++tap) {
       UNETDN_UNROLL
-      for (int j = 0; j < 2; ++j) {
+      for (int m = 0; m < M; ++m) {
         UNETDN_UNROLL
-        for (int i = 0; i < 4; i += 2) {
-          int const k = k0 + row0 + fragment_c_row(block.lane(), i);
-          int const c = c0 + column0 + j * 8 + fragment_c_column(block.lane(), i);
-          if (k < dy.c && c < to.layout.pitch())
-            copy_aligned<8>(&partial[to.layout.index(c, tap, k)], &r_dw[tap][j].r[i]);
+        for (int j = 0; j < 2; ++j) {
+          UNETDN_UNROLL
+          for (int i = 0; i < 4; i += 2) {
+            int const k = k0 + row0 + m * 16 + fragment_c_row(block.lane(), i);
+            int const c = c0 + column0 + j * 8 + fragment_c_column(block.lane(), i);
+            if (group == 0 && k < dy.c && c < to.layout.pitch())
+              copy_aligned<8>(&partial[to.layout.index(c, tap, k)], &r_dw[tap][m][j].r[i]);
+          }
         }
       }
     }
