@@ -151,22 +151,29 @@ TEMPLATE_TEST_CASE("squared_norm sums in double, with equal bits for any number 
 
 namespace {
 
-/// A flat array in device memory that begins `offset` elements after an aligned address.
+/// A flat array in device memory that begins `offset` elements after an aligned address. What follows it must not
+/// change.
 template <class T, class Device> class flat {
  public:
   flat(Device& dev, std::vector<T> const& values, std::size_t offset)
-      : dev_{dev}, memory_{dev, values.size() + offset}, offset_{offset}, size_{values.size()} {
+      : dev_{dev}, memory_{dev, offset + values.size() + guards}, offset_{offset}, size_{values.size()} {
     write(values);
   }
   T* data() { return memory_.data() + offset_; }
-  void write(std::vector<T> const& values) { dev_.upload(data(), values.data(), size_ * sizeof(T)); }
+  void write(std::vector<T> values) {
+    values.resize(size_ + guards, T(guard));
+    dev_.upload(data(), values.data(), values.size() * sizeof(T));
+  }
   std::vector<T> read() {
-    std::vector<T> values(size_);
-    dev_.download(values.data(), data(), size_ * sizeof(T));
+    std::vector<T> values(size_ + guards);
+    dev_.download(values.data(), data(), values.size() * sizeof(T));
+    for (; values.size() > size_; values.pop_back()) CHECK(float(values.back()) == guard);
     return values;
   }
 
  private:
+  static constexpr std::size_t guards = 4;
+  static constexpr float guard = 77;
   Device& dev_;
   buffer<T, Device> memory_;
   std::size_t offset_, size_;
@@ -430,11 +437,9 @@ TEMPLATE_LIST_TEST_CASE("recast rounds each element", "", gpu_rows) {
         for (std::size_t const offset : {0u, 1u}) {
           auto const x = random_values<float>(size, 6);
           flat<float, device> from{dev, x, offset};
-          flat<T, device> to{dev, std::vector<T>(size + 1, T(77.f)), offset};
+          flat<T, device> to{dev, std::vector<T>(size, T(77.f)), offset};
           recast(dev, from.data(), to.data(), static_cast<std::int64_t>(size));
-          auto expected = rounded<T>(x);
-          expected.push_back(77);
-          CHECK(widened_to_float(to.read()) == expected);
+          CHECK(widened_to_float(to.read()) == rounded<T>(x));
         }
       }
     });
