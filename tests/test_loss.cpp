@@ -264,18 +264,23 @@ TEMPLATE_LIST_TEST_CASE("the loss and its gradient from kernels are their defini
       CHECK(y.read() == gradient);
       CHECK(out.read() == loss);
     };
+#if defined(UNETDN_TSAN)
+    bool const slow = true;  // every access is
+#else
+    bool const slow = false;
+#endif
     for (auto const& from : test::placements) {
       for (auto const& to : {test::placements[0], test::placements[2], test::placements[4]}) {
-        for (shape const& s : {shape{1, 1, 1, 1}, shape{2, 3, 5, 3}, shape{1, 1, 300, 64}}) {
+        for (shape const& s : {shape{1, 1, 1, 1}, shape{2, 3, 5, 3}, shape{1, 2, 70, 16}}) {
+          if (slow && (s.h == 3) != (from.border > 0)) continue;
           run(loss_kind::l1, s, from, to);
           run(loss_kind::mse, s, from, to);
         }
       }
     }
     run(loss_kind::l1_ssim, {1, 11, 11, 1}, test::placements[0], test::placements[0]);
-    run(loss_kind::l1_ssim, {2, 12, 29, 3}, test::placements[2], test::placements[0]);
-    run(loss_kind::l1_ssim, {1, 33, 42, 2}, test::placements[4], test::placements[1]);
-    run(loss_kind::l1_ssim, {1, 75, 43, 1}, test::placements[0], test::placements[4]);
+    if (!slow) run(loss_kind::l1_ssim, {2, 12, 29, 2}, test::placements[2], test::placements[0]);
+    if (!slow) run(loss_kind::l1_ssim, {1, 43, 33, 1}, test::placements[4], test::placements[1]);
 
     // Without a scale it is 1; NaN shows in the loss.
     device_loss<device> out{dev, 16};

@@ -40,6 +40,9 @@ inline double ssim_at(std::vector<double> const& a, std::vector<double> const& b
   return (2 * ma * mb + 1e-4) * (2 * covariance + 9e-4) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4));
 }
 
+/// SSIM's part of l1_ssim beside L1's 1.
+inline constexpr double ssim_part = 0.3;
+
 inline double l1_ssim(std::vector<double> const& y, std::vector<double> const& target, std::size_t n, std::size_t h,
                       std::size_t w, std::size_t c) {
   double sum = 0;
@@ -48,7 +51,7 @@ inline double l1_ssim(std::vector<double> const& y, std::vector<double> const& t
       for (std::size_t column = 0; column + 11 <= w; ++column)
         for (std::size_t channel = 0; channel < c; ++channel)
           sum += ssim_at(y, target, ((image * h + row) * w + column) * c + channel, w, c);
-  return l1(y, target) + 0.3 * (1 - sum / static_cast<double>(n * (h - 10) * (w - 10) * c));
+  return l1(y, target) + ssim_part * (1 - sum / static_cast<double>(n * (h - 10) * (w - 10) * c));
 }
 
 /// d l1 / dy.
@@ -101,7 +104,7 @@ inline void add_ssim_derivative(std::vector<double> const& a, std::vector<double
 inline std::vector<double> l1_ssim_gradient(std::vector<double> const& y, std::vector<double> const& target,
                                             std::size_t n, std::size_t h, std::size_t w, std::size_t c) {
   std::vector<double> gradient = l1_gradient(y, target);
-  double const factor = -0.3 / static_cast<double>(n * (h - 10) * (w - 10) * c);
+  double const factor = -ssim_part / static_cast<double>(n * (h - 10) * (w - 10) * c);
   for (std::size_t image = 0; image < n; ++image)
     for (std::size_t row = 0; row + 11 <= h; ++row)
       for (std::size_t column = 0; column + 11 <= w; ++column)
