@@ -271,8 +271,8 @@ TEMPLATE_LIST_TEST_CASE("the loss and its gradient from kernels are their defini
 #endif
     for (auto const& from : test::placements) {
       for (auto const& to : {test::placements[0], test::placements[2], test::placements[4]}) {
+        if (slow && from.before != to.before) continue;
         for (shape const& s : {shape{1, 1, 1, 1}, shape{2, 3, 5, 3}, shape{1, 2, 70, 16}}) {
-          if (slow && (s.h == 3) != (from.border > 0)) continue;
           run(loss_kind::l1, s, from, to);
           run(loss_kind::mse, s, from, to);
         }

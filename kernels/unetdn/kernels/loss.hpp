@@ -2,7 +2,7 @@
 #pragma once
 #include <cmath>
 
-#include <unetdn/kernels/elementwise.hpp>
+#include <unetdn/kernels/pieces.hpp>
 
 namespace unetdn::kernels {
 
