@@ -15,8 +15,11 @@ namespace unetdn::kernels {
 /// all banks: for rows whose matrices are loaded row by row, in any element type, or transposed, in 16-bit types.
 template <int Pieces> UNETDN_HD constexpr int spread(int row, int piece) {
   static_assert((Pieces & (Pieces - 1)) == 0);
-  if constexpr (Pieces >= 8) return piece ^ (row & 7);
-  return piece ^ (row / (8 / Pieces) & (Pieces - 1));
+  if constexpr (Pieces >= 8) {
+    return piece ^ (row & 7);
+  } else {  // not for 16, which would divide by zero
+    return piece ^ (row / (8 / Pieces) & (Pieces - 1));
+  }
 }
 
 /// The same for rows whose matrices are transposed on their way. 32-bit elements are then loaded one by one: two
