@@ -23,6 +23,7 @@
   #define UNETDN_KEEP_ROLLED _Pragma("GCC unroll 1")
 #endif
 #define UNETDN_ALWAYS_INLINE inline __attribute__((always_inline))
+#define UNETDN_INLINE_LAMBDA __attribute__((always_inline))
 
 // Registers: 16 of 16 bytes in the portable bodies, 16 of 32 bytes with AVX2, 32 of 64 bytes with AVX-512. A tile
 // needs two for each pixel, two for weights, one for the pixel's value. Eight pixels already hide AVX-512's latency;
@@ -80,6 +81,7 @@ namespace unetdn::cpu_bodies::avx512 {
 #undef UNETDN_UNROLL_TILE
 #undef UNETDN_KEEP_ROLLED
 #undef UNETDN_ALWAYS_INLINE
+#undef UNETDN_INLINE_LAMBDA
 
 namespace unetdn::cpu_bodies {
 

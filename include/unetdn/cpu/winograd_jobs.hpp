@@ -60,7 +60,8 @@ template <class T> struct winograd_correlation {
   winograd_tiles tiles;
   even_blocks blocks;
   bool shares_weights = false;
-  bool past_caches = false;  // whether y is written past the caches
+  bool whole_panels = false;  // whether a panel's outputs are multiplied together; else those of a register tile
+  bool past_caches = false;   // whether y is written past the caches
 
   T* shared = nullptr;
 
@@ -79,6 +80,11 @@ template <class T> struct winograd_correlation {
   void cut(bool share_weights, int workers) {
     constexpr int block_tiles = 24;  // whole register tiles of every instruction set; transforms stay in the L2 cache
     shares_weights = share_weights;
+    // Few outputs at a time leave room for their sums in the second-level cache. The transformed inputs of many
+    // channels do not fit beside them, and the fewer times they are read the better (`kernels
+    // --benchmark_filter=conv2d`).
+    constexpr int many_channels = 64;
+    whole_panels = shares_weights && channels() > many_channels;
     // As many blocks as keep all workers busy to the end.
     int const count = shares_weights ? round_up(ceil_div(tiles.count(), block_tiles), workers) : 1;
     blocks = even_blocks{tiles.count(), std::max(1, ceil_div(tiles.count(), std::max(1, count)))};

@@ -6,7 +6,8 @@ template <class T> inline void pack_pixel(T const* from, int channels, std::ptrd
   int c = 0;
   for (; c + group_channels <= channels; c += group_channels, to += group_elements) copy_group(from + c, to);
   if (c == channels) return;
-  for (int i = 0; i < group_channels; ++i) to[i] = c + i < channels ? from[c + i] : T(0);
+  zero(to, group_channels);
+  for (int i = 0; c + i < channels; ++i) to[i] = from[c + i];
 }
 
 template <class T> inline void zero_pixels(T* to, int first, int last, int groups, std::ptrdiff_t group_elements) {
@@ -19,7 +20,9 @@ template <class T> inline void zero_pixels(T* to, int first, int last, int group
 template <class T>
 inline void pack_block(view<T const> const& x, int image, int row, int col, block_layout const& layout, T* to) {
   int const stride = layout.stride;
-  int const groups = ceil_div(x.c, group_channels);
+  int const channels = x.c;
+  int const groups = ceil_div(channels, group_channels);
+  std::ptrdiff_t const step = stride * x.pixel_stride;
   std::ptrdiff_t const group_elements = layout.group_elements();
   for (int r = 0; r < layout.rows; ++r) {
     int const y = row * stride + layout.low.y + r;
@@ -30,8 +33,9 @@ inline void pack_block(view<T const> const& x, int image, int row, int col, bloc
       int const first = inside ? std::min(layout.pitch, x0 < 0 ? (-x0 + stride - 1) / stride : 0) : layout.pitch;
       int const last = inside && x0 < x.w ? std::min(layout.pitch, (x.w - x0 + stride - 1) / stride) : first;
       zero_pixels(line, 0, first, groups, group_elements);
-      for (int m = first; m < last; ++m)
-        pack_pixel(x.pixel(image, y, x0 + m * stride), x.c, group_elements, line + m * group_channels);
+      T const* from = first < last ? x.pixel(image, y, x0 + first * stride) : nullptr;
+      for (int m = first; m < last; ++m, from += step)
+        pack_pixel(from, channels, group_elements, line + m * group_channels);
       zero_pixels(line, std::max(first, last), layout.pitch, groups, group_elements);
     }
   }

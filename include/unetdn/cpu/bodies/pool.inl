@@ -32,22 +32,33 @@ inline void finish_gradient(pool_backward<T> const& job, vec<T> x, vec<T> scatte
   store_part(dx, d, count);
 }
 
+/// Calls f(c, count) for the vectors of channels c to c + count - 1; with a constant where all lanes exist.
+template <class T, class F> inline void each_vector(int channels, F f) {
+  int c = 0;
+  for (; c + lanes<T> <= channels; c += lanes<T>) f(c, lanes<T>);
+  if (c < channels) f(c, channels - c);
+}
+
 template <class T> inline void unpool_window(pool_backward<T> const& job, int image, int row, int col) {
+  std::ptrdiff_t const right = job.x.pixel_stride, down = job.x.row_stride;
+  std::ptrdiff_t const dx_right = job.dx.pixel_stride, dx_down = job.dx.row_stride;
+  T const* const from = job.x.pixel(image, 2 * row, 2 * col);
   T const* const dy = job.dy.pixel(image, row, col);
-  for (int c = 0; c < job.x.c; c += lanes<T>) {
-    int const count = std::min(lanes<T>, job.x.c - c);
+  T* const dx = job.dx.pixel(image, 2 * row, 2 * col);
+  each_vector<T>(job.x.c, [&](int c, int count) UNETDN_INLINE_LAMBDA {
     vec<T> x[4];
-    for (int i = 0; i < 4; ++i) x[i] = load_part(job.x.pixel(image, 2 * row + i / 2, 2 * col + i % 2) + c, count);
+    UNETDN_UNROLL_TILE
+    for (int i = 0; i < 4; ++i) x[i] = load_part(from + i / 2 * down + i % 2 * right + c, count);
     vec<T> const maximum = larger<T>(larger<T>(x[0], x[1]), larger<T>(x[2], x[3]));
     vec<T> const gradient = load_part(dy + c, count);
     auto found = maximum < maximum;  // no lane has found its pixel yet
+    UNETDN_UNROLL_TILE
     for (int i = 0; i < 4; ++i) {
       auto const here = ((x[i] == maximum) | (x[i] != x[i])) & ~found;
       found |= here;
-      finish_gradient(job, x[i], here ? gradient : vec<T>{}, job.dx.pixel(image, 2 * row + i / 2, 2 * col + i % 2) + c,
-                      count);
+      finish_gradient(job, x[i], here ? gradient : vec<T>{}, dx + i / 2 * dx_down + i % 2 * dx_right + c, count);
     }
-  }
+  });
 }
 
 /// A pixel that no window covers.

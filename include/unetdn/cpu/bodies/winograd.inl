@@ -4,20 +4,21 @@
 // The products of each point are those of a 1x1 convolution over tiles, so the register tiles of correlate.inl compute
 // them.
 
-/// Outputs that are multiplied and finished together, whose sums then lie in the second-level cache: those of one
-/// register tile, or a group where that is more.
-template <class T> inline constexpr int span_outputs = std::max(group_channels, tile_outputs<T>);
-
-/// Some outputs of a panel.
+/// Outputs of a panel that are multiplied and finished together.
 struct winograd_span {
   int panel, first, width;
 
   int first_output() const { return panel * panel_outputs + first; }
 };
+/// A panel, or those of one register tile (a group where that is more).
+template <class T> inline int span_outputs(winograd_correlation<T> const& job) {
+  return job.whole_panels ? panel_outputs : std::max(group_channels, tile_outputs<T>);
+}
 /// Calls f for the spans of a panel.
 template <class T, class F> inline void each_span(winograd_correlation<T> const& job, int panel, F f) {
   int const width = job.panels().width(panel);
-  for (int k = 0; k < width; k += span_outputs<T>) f(winograd_span{panel, k, std::min(span_outputs<T>, width - k)});
+  int const step = span_outputs(job);
+  for (int k = 0; k < width; k += step) f(winograd_span{panel, k, std::min(step, width - k)});
 }
 
 /// Outputs of strip s, those of one register tile, of a span so wide.
@@ -229,9 +230,9 @@ inline void finish_tiles(winograd_correlation<T> const& job, winograd_span span,
 }
 
 template <class T> inline winograd_weights<T> shared_weights(winograd_correlation<T> const& job, winograd_span span) {
-  T* const panel = job.shared + span.panel * job.weights_panel();
-  return {panel + span.first / span_outputs<T> * winograd_points * job.weights_point(job.channels(), span_outputs<T>),
-          span.width, job.channels()};
+  std::ptrdiff_t const step = winograd_points * job.weights_point(job.channels(), span_outputs(job));
+  return {job.shared + span.panel * job.weights_panel() + span.first / span_outputs(job) * step, span.width,
+          job.channels()};
 }
 
 template <class T> void share_weights(winograd_correlation<T> const& job, int unit) {
