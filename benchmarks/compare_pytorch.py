@@ -14,8 +14,9 @@ adds to the file or replaces what it measured anew. `table` writes all that the 
 network: the networks are equal (docs/unet.py), and so are the threads. In each round ours runs once and PyTorch once in
 each setting, one after the other, so that what else the machine does meets all of them; a round's time is the median of
 its repetitions. A ratio is the median over the rounds of PyTorch's time over ours of the same round. PyTorch's best
-setting is the one with the smallest ratio, for float32 and for bfloat16 apart. Memory is the most that a
-process of its own ever had resident, with the libraries in it; neither side keeps averaged weights.
+setting is the one with the smallest ratio, for float32 and for bfloat16 apart; one whose first run takes over twice
+its type's best is left out. Memory is the most that a process of its own ever had resident, with the libraries in it;
+neither side keeps averaged weights.
 
 startup: wall time of whole processes, from nothing to a written picture. All results must agree.
 """
@@ -31,6 +32,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -97,10 +99,20 @@ class Peer:
         self.setting = setting
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def run(self, repetitions):
+    def run(self, repetitions, limit=None):
+        """What the worker measured; None, and its end, where it took more than `limit` seconds."""
+        ended = threading.Event()
+        timer = threading.Timer(limit, lambda: (ended.set(), self.process.kill())) if limit else None
+        if timer:
+            timer.start()
         self.process.stdin.write(f"{repetitions}\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
+        if timer:
+            timer.cancel()
+        if ended.is_set():
+            self.process.wait()
+            return None
         if not line:
             raise SystemExit(f"compare_pytorch.py: PyTorch stopped ({text(self.setting)}); its message is above")
         return json.loads(line)
@@ -189,12 +201,33 @@ def contenders(options, case):
     return [s for s in settings if text(s) in ratios and ratios[text(s)] <= options.within * best[s["type"]]]
 
 
+def hopeful(options, case):
+    """PyTorch in all settings that take part in the rounds, each having run."""
+    peers, firsts = [], []
+    for setting in contenders(options, case):  # one after the other: all would compile at once otherwise
+        peer = Peer(case, setting, options.threads)
+        first = peer.run(1, options.limit)
+        if first:
+            peers.append(peer)
+            firsts.append(first["seconds"])
+        else:
+            print(f"left out: {text(setting)} did nothing within {options.limit:.0f} s", file=sys.stderr)
+    best = {}
+    for peer, seconds in zip(peers, firsts):
+        kind = peer.setting["type"]
+        best[kind] = min(seconds, best.get(kind, seconds))
+    kept = []
+    for peer, seconds in zip(peers, firsts):
+        if seconds <= 2 * best[peer.setting["type"]]:
+            kept.append(peer)
+        else:
+            peer.close()
+    return kept
+
+
 def measure_case(options, case):
-    settings = contenders(options, case)
-    peers = []
-    for setting in settings:  # one after the other: all would compile at once otherwise
-        peers.append(Peer(case, setting, options.threads))
-        peers[-1].run(1)
+    peers = hopeful(options, case)
+    settings = [peer.setting for peer in peers]
     rounds = [(ours(options, case), [peer.run(options.repetitions) for peer in peers]) for _ in range(options.rounds)]
     for peer in peers:
         peer.close()
@@ -413,6 +446,8 @@ def main():
     mode.add_argument("--within", type=float, metavar="FACTOR",
                       help="leave out settings slower than FACTOR times the best in the smallest case measured before")
     mode.add_argument("--repetitions", type=int, default=3)
+    mode.add_argument("--limit", type=float, default=300, metavar="SECONDS",
+                      help="leave out a setting that takes longer to start, compile and run twice")
     mode = modes.add_parser("startup", parents=[common, measured], help="whole processes")
     mode.set_defaults(run=startup, program="examples/denoise")
     mode.add_argument("--base", type=int, default=32)
