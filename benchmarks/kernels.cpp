@@ -461,6 +461,19 @@ void add_elementwise(cpu& dev, layer const& l) {
     for (std::int64_t i = 0; i < dx->size(); ++i) squares += std::pow(double(dx->data()[i]) - o->x.data()[i], 2);
     return std::abs(std::sqrt(squares / elements) / sigma - 1) < 5 / std::sqrt(elements);
   });
+  auto const bytes = std::make_shared<std::vector<std::uint8_t>>(std::size_t(xs.size()), std::uint8_t(51));
+  auto const batch = [=, &dev] {
+    view<std::uint8_t const> const pictures{bytes->data(), l.n, l.h, l.w, l.c};
+    std::vector<float> const sigmas(static_cast<std::size_t>(l.n), 25.f);
+    noisy_batch<float>(dev, pictures, o->y.view(), dx->view(), {}, sigmas, {1, 0, random_stream::noise});
+  };
+  add("noisy_batch/" + name, dev, noisy_batch_cost(xs), direct_limit, batch, [=] {
+    batch();
+    double squares = 0;
+    for (std::int64_t i = 0; i < dx->size(); ++i) squares += std::pow(double(dx->data()[i]) - 0.2, 2);
+    bool const converted = std::count(o->y.data(), o->y.data() + xs.size(), 0.2f) == xs.size();
+    return converted && std::abs(std::sqrt(squares / elements) / sigma - 1) < 5 / std::sqrt(elements);
+  });
   if (std::min(l.h, l.w) < smallest_side(loss_kind::l1_ssim)) return;
 
   auto const loss = [=, &dev] {

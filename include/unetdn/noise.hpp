@@ -15,6 +15,7 @@
 #include <unetdn/core/random.hpp>
 #include <unetdn/core/view.hpp>
 #include <unetdn/kernels/noise.hpp>
+#include <unetdn/ops/cost.hpp>
 #include <unetdn/ops/elementwise.hpp>
 
 namespace unetdn {
@@ -168,6 +169,12 @@ void add_gaussian_noise(Device& dev, view<std::type_identity_t<T> const> x, view
     };
     detail::launch_noise<kernel>(detail::extents(x), sigmas, key, first_sample, one);
   }
+}
+
+/// A byte read, the target and the noisy batch written.
+inline op_cost noisy_batch_cost(unetdn::shape s, std::size_t element_bytes = sizeof(float)) {
+  std::size_t const target_bytes = std::max(element_bytes, sizeof(float));
+  return {2 * double(s.size()), double(s.size()) * double(1 + target_bytes + element_bytes)};
 }
 
 /// What a step of training reads, from stored pictures, in one pass:
