@@ -441,17 +441,17 @@ TEST_CASE("training can begin with the weights of another network") {
   first.step();
   options.seed = 99;
   trainer second(device, network, options, pictures);
-  second.start_from(first.network());
+  second.start_from(device, first.network());
   auto const count = static_cast<std::size_t>(first.network().parameters().size());
   auto const all = weights(second);
   CHECK(std::equal(all.begin(), all.begin() + std::ptrdiff_t(count), first.network().weights()));
   CHECK(std::equal(all.begin() + std::ptrdiff_t(count), all.end(), first.network().weights()));
   second.step();
-  CHECK_THROWS_AS(second.start_from(first.network()), unetdn::argument_error);
+  CHECK_THROWS_AS(second.start_from(device, first.network()), unetdn::argument_error);
   unetdn::unet_config wide = network;
   wide.base = 16;
   trainer other(device, wide, options, pictures);
-  CHECK_THROWS_AS(other.start_from(first.network()), unetdn::argument_error);
+  CHECK_THROWS_AS(other.start_from(device, first.network()), unetdn::argument_error);
 }
 
 TEST_CASE("what a run was told of its beginning stays with it") {

@@ -38,6 +38,7 @@ class out_of_memory : public error {
 ///   repeat(graph, work)   calls `work`, which must put the same operations with the same arguments into the queue each
 ///                   time, and must neither wait nor allocate. A GPU does so twice, then repeats what it captured as
 ///                   one piece (a CUDA graph), which costs the host one call
+///   sibling()       a device object on the same hardware, with a queue of its own
 ///   begin_range(name), end_range()      name what the host puts into the queue in between, for profilers; they nest
 template <class D>
 concept device = requires(D& d, void* p, void const* q, std::size_t bytes, typename D::mark& mark,
@@ -65,6 +66,7 @@ concept device = requires(D& d, void* p, void const* q, std::size_t bytes, typen
   d.set(mark);
   d.wait(mark);
   d.repeat(graph, work);
+  { d.sibling() } -> std::same_as<D>;
   D::begin_range("");
   D::end_range();
   d.synchronize();

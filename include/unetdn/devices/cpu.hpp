@@ -42,6 +42,7 @@ class cpu {
   }
 
   int threads() const { return pool_->threads(); }
+  cpu sibling() const { return cpu(threads()); }
 
   /// Calls f(chunk, worker) for chunk in [0, chunks); see thread_pool::run. The result of a chunk must not depend on
   /// `worker`, which only picks scratch memory.

@@ -93,6 +93,11 @@ class cuda {
   }
 
   int gpu() const { return gpu_; }
+  cuda sibling() const {
+    cuda other(gpu_);
+    other.tf32_ = tf32_;
+    return other;
+  }
   CUstream_st* stream() const { return stream_; }
 
   void* allocate(std::size_t bytes) { return detail::cuda_allocate(gpu_, bytes); }

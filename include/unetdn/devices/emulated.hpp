@@ -337,6 +337,12 @@ class emulated {
   emulated& operator=(emulated&&) = delete;
   ~emulated() { release(scratch_); }
 
+  emulated sibling() const {
+    emulated other(order_, pool_->threads());
+    other.tf32_ = tf32_;
+    return other;
+  }
+
   /// Filled with NaN, as nothing promises that fresh memory is zero, between two red zones.
   static void* allocate(std::size_t bytes) {
     std::size_t const all = guard + round_up(bytes, alignment) + guard;

@@ -8,15 +8,18 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/image.hpp>
+#include <unetdn/networks/picture_transfer.hpp>
 #include <unetdn/networks/unet_session.hpp>
 
 namespace unetdn {
 
-/// Denoises pictures of any size: a device, a network and a session in one. One picture at a time; for more at once,
-/// give each thread a denoiser of its own (they may share the network).
+/// Denoises pictures of any size: a device, a network and a session in one. Pictures are floats on the host, whatever
+/// the device and T. One picture at a time; for more at once, give each thread a denoiser of its own (they may share
+/// the network).
 ///
 /// Pictures too large to be held at once are cut into tiles that overlap by the network's reach, so that the result is
 /// that of the whole (no normalisation layer looks further): up to rounding, since Winograd convolution computes 4x4
@@ -66,12 +69,11 @@ template <class T = float, class Device = cpu> class denoiser {
     } else if (colors == 3) {
       run_window(from.channels(0, 3), to.channels(0, 3), sigma_255);
     } else {
-      tensor<float, cpu> gray_as_color(device_, {1, picture.height, picture.width, 3});
-      for (int channel = 0; channel < 3; ++channel) {
-        copy<float>(device_, from.channels(0, 1), gray_as_color.view().channels(channel, 1));
-      }
-      run_window(gray_as_color.view(), gray_as_color.view(), sigma_255);
-      average_channels(gray_as_color.view(), to.channels(0, 1));
+      image gray_as_color(picture.width, picture.height, 3, picture.bit_depth);
+      view<float> const color = gray_as_color.as_view();
+      for (int channel = 0; channel < 3; ++channel) copy_on_host(from.channels(0, 1), color.channels(channel, 1));
+      run_window(color, color, sigma_255);
+      average_channels(color, to.channels(0, 1));
     }
     if (not_finite(result) >= 0)
       throw error("the network's result is no finite number; its weights are damaged, take others");
@@ -125,8 +127,9 @@ template <class T = float, class Device = cpu> class denoiser {
       return;
     }
     // Tiles read their neighbours' pixels, so a result written in place would be read as input.
-    tensor<float, cpu> source(device_, {1, from.h, from.w, from.c});
-    copy<float>(device_, from, source.view());
+    std::vector<float> pixels(static_cast<std::size_t>(from.size()));
+    view<float> const source(pixels.data(), 1, from.h, from.w, from.c);
+    copy_on_host(from, source);
     int const margin = round_up(reach(), multiple);
     int const core = std::max(multiple, (side - 2 * margin) / multiple * multiple);
     for (int y = 0; y < from.h; y += core) {
@@ -135,7 +138,7 @@ template <class T = float, class Device = cpu> class denoiser {
         int const left = std::max(0, x - margin);
         int const bottom = std::min(from.h, y + core + margin);
         int const right = std::min(from.w, x + core + margin);
-        view<float const> const tile = source.view().crop(top, left, bottom - top, right - left);
+        view<float const> const tile = source.crop(top, left, bottom - top, right - left);
         int const rows = std::min(core, from.h - y);
         int const columns = std::min(core, from.w - x);
         run_tile(tile, to.crop(y, x, rows, columns), y - top, x - left, rows, columns, sigma_255);
@@ -152,10 +155,10 @@ template <class T = float, class Device = cpu> class denoiser {
       session_.reset();  // frees its memory before the next one takes its own
       session_.emplace(device_, network_->config(), 1, s.h, s.w, session_mode::inference);
     }
-    copy<float>(device_, tile, session_->input());
+    transfer_.upload(device_, tile, session_->input());
     if (sigma_255) fill(device_, session_->noise_map(), *sigma_255 / 255);
     session_->forward(*network_);
-    copy<float>(device_, session_->output().crop(top, left, rows, columns), to);
+    transfer_.download(device_, session_->output().crop(top, left, rows, columns), to);
   }
 
   /// A fraction of one channel's or all channels' run is done.
@@ -170,13 +173,13 @@ template <class T = float, class Device = cpu> class denoiser {
     return found == p.end() ? -1 : found - p.begin();
   }
 
-  void average_channels(view<float const> color, view<float> gray) {
-    detail::for_each_row(device_, gray.n, gray.h, gray.w, [&](int image, int row) {
+  static void average_channels(view<float const> color, view<float> gray) {
+    for (int row = 0; row < gray.h; ++row) {
       for (int column = 0; column < gray.w; ++column) {
-        float const* const p = color.pixel(image, row, column);
-        *gray.pixel(image, row, column) = (p[0] + p[1] + p[2]) / 3;
+        float const* const p = color.pixel(0, row, column);
+        *gray.pixel(0, row, column) = (p[0] + p[1] + p[2]) / 3;
       }
-    });
+    }
   }
 
   int default_tile_side() const {
@@ -186,6 +189,7 @@ template <class T = float, class Device = cpu> class denoiser {
   Device device_;
   std::shared_ptr<unet<T, Device> const> network_;
   std::optional<unet_session<T, Device>> session_;
+  picture_transfer<T, Device> transfer_;
   int tile_side_ = 0;
   std::function<void(double)> progress_;
   int runs_ = 1, runs_done_ = 0;

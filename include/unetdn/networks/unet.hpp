@@ -211,6 +211,42 @@ void read_parameters(Device& dev, parameter_list<Device> const& parameters, safe
   }
 }
 
+/// Draws the weights of a U-Net into a flat array on the device: normal, mean 0, variance 2 / fan_in for convolutions
+/// followed by a ReLU and 1 / fan_in for the others; biases 0. A residual network's last convolution begins at 0, so
+/// that the network begins as the identity: otherwise the first steps mostly unlearn what it adds at random, and narrow
+/// networks lose channels on the way. Depends on configuration and seed alone. Source: He et al. 2015, "Delving deep
+/// into rectifiers", equation 10; the zeros: Goyal et al. 2017, "Accurate, large minibatch SGD", section 5.1.
+template <class Device, class T>
+void draw_parameters(Device& dev, unet_config const& config, parameter_list<Device> const& parameters,
+                     std::uint64_t seed, T* flat) {
+  random_key const key{seed, 0, random_stream::weights};
+  std::uint32_t sample = 0;
+  for (parameter const& p : parameters) {
+    std::vector<float> values(static_cast<std::size_t>(p.canonical_size()));
+    bool const adds_nothing = config.residual && p.name.starts_with("output.");
+    if (std::int64_t const fan_in = p.fan_in(); fan_in > 0 && !adds_nothing) {
+      auto const* conv = std::get_if<conv2d_shape>(&p.kind);
+      double const gain = conv && conv->kernel == 3 ? 2 : 1;
+      float const deviation = static_cast<float>(std::sqrt(gain / static_cast<double>(fan_in)));
+      for (std::size_t i = 0; i < values.size(); ++i) values[i] = deviation * gaussian(key, sample, i);
+    }
+    upload(dev, p, std::span<float const>(values), flat);
+    ++sample;
+  }
+}
+
+/// Writes a weight file from a flat array on the device; `metadata` (provenance) is added to the configuration's. What
+/// stood at `path` is replaced only when the new file is complete. Throws file_error.
+template <class Device, class T>
+void write_weights(Device& dev, unet_config const& config, parameter_list<Device> const& parameters, T const* flat,
+                   std::filesystem::path const& path, std::map<std::string, std::string> const& metadata = {}) {
+  safetensors_writer file;
+  for (auto const& [key, value] : config.to_metadata()) file.metadata(key, value);
+  for (auto const& [key, value] : metadata) file.metadata(key, value);
+  write_parameters(dev, parameters, flat, file, "");
+  file.write(path);
+}
+
 /// A U-Net's weights. Const, it may be shared between threads: what a computation needs beside the weights belongs to a
 /// unet_session.
 template <class T, class Device> class unet {
@@ -219,26 +255,9 @@ template <class T, class Device> class unet {
   unet(Device& dev, unet_config const& config)
       : config_{config}, layers_{config}, weights_{dev, static_cast<std::size_t>(layers_.parameters.size())} {}
 
-  /// Draws the weights: normal, mean 0, variance 2 / fan_in for convolutions followed by a ReLU and 1 / fan_in for the
-  /// others; biases 0. A residual network's last convolution begins at 0, so that the network begins as the identity:
-  /// otherwise the first steps mostly unlearn what it adds at random, and narrow networks lose channels on the way.
-  /// Depends on the seed alone. Source: He et al. 2015, "Delving deep into rectifiers", equation 10; the zeros: Goyal
-  /// et al. 2017, "Accurate, large minibatch SGD", section 5.1.
+  /// Draws the weights as draw_parameters says.
   void initialise(Device& dev, std::uint64_t seed) {
-    random_key const key{seed, 0, random_stream::weights};
-    std::uint32_t sample = 0;
-    for (parameter const& p : layers_.parameters) {
-      std::vector<T> values(static_cast<std::size_t>(p.canonical_size()));
-      bool const adds_nothing = config_.residual && p.name.starts_with("output.");
-      if (std::int64_t const fan_in = p.fan_in(); fan_in > 0 && !adds_nothing) {
-        auto const* conv = std::get_if<conv2d_shape>(&p.kind);
-        double const gain = conv && conv->kernel == 3 ? 2 : 1;
-        float const deviation = static_cast<float>(std::sqrt(gain / static_cast<double>(fan_in)));
-        for (std::size_t i = 0; i < values.size(); ++i) values[i] = T(deviation * gaussian(key, sample, i));
-      }
-      upload(dev, p, std::span<T const>(values), weights());
-      ++sample;
-    }
+    draw_parameters(dev, config_, layers_.parameters, seed, weights());
   }
 
   /// Reads a weight file. Throws file_error where it is missing, damaged, or not a U-Net's; out_of_memory.
@@ -253,15 +272,10 @@ template <class T, class Device> class unet {
     return net;
   }
 
-  /// Writes a weight file; `metadata` (provenance) is added to the configuration's. What stood at `path` is replaced
-  /// only when the new file is complete. Throws file_error.
+  /// Writes a weight file, as write_weights does.
   void save(Device& dev, std::filesystem::path const& path,
             std::map<std::string, std::string> const& metadata = {}) const {
-    safetensors_writer file;
-    for (auto const& [key, value] : config_.to_metadata()) file.metadata(key, value);
-    for (auto const& [key, value] : metadata) file.metadata(key, value);
-    write_parameters(dev, layers_.parameters, weights(), file, "");
-    file.write(path);
+    write_weights(dev, config_, layers_.parameters, weights(), path, metadata);
   }
 
   unet_config const& config() const { return config_; }

@@ -19,6 +19,7 @@ struct layer_event {
   std::string layer;  ///< "encoder.0.conv1", "encoder.0.pool" ...
   char const* pass;   ///< "forward", "data gradient" or "weight gradient"
   double flops;       ///< 2 a multiply-add, as the definition has them; 0 where there are none to speak of
+  double bytes;       ///< what must be read and written at least
 };
 
 /// The memory and the order of work of a U-Net for pictures of one size: everything a computation needs beside the
@@ -33,15 +34,15 @@ template <class T, class Device> class unet_session {
   /// padded by reflection at the bottom and right, and cropped back. Throws argument_error, out_of_memory.
   /// The device object must outlive the session.
   unet_session(Device& dev, unet_config const& config, int n, int h, int w, session_mode mode)
-      : device_{&dev}, config_{config}, mode_{mode}, n_{n}, h_{h}, w_{w} {
-    config.validate();
-    check(n >= 1 && h >= 1 && w >= 1, "a session needs at least one picture of one pixel, not ", n, " of ", h, " x ",
-          w);
-    check(std::int64_t(n) * h * w <= (std::int64_t(1) << 30), "a session of ", n, " pictures of ", h, " x ", w,
-          " is too large; use tiles");
-    plan_buffers();
+      : unet_session(only_plan{}, dev, config, n, h, w, mode) {
+    require_memory(dev, mode == session_mode::training ? "a training step" : "denoising", need());
     arena_ = arena<Device>(dev, plan_);
-    reserve_scratch();
+    dev.scratch(scratch_bytes_);
+  }
+
+  /// What such a session takes of the device's memory; nothing is allocated.
+  static memory_need need(Device& dev, unet_config const& config, int n, int h, int w, session_mode mode) {
+    return unet_session(only_plan{}, dev, config, n, h, w, mode).need();
   }
 
   /// Where the caller puts the pictures: [n,h,w,in_channels], values around 0 to 1.
@@ -69,8 +70,7 @@ template <class T, class Device> class unet_session {
     T const* const weights = net.weights();
     Device& dev = *device_;
     auto const through = [&](auto const& layer, view<T> x, view<T> y) {
-      layer.forward(dev, weights, x, y);
-      report("forward", layer.cost(detail::extents(x)), layer.name());
+      run(layer.name(), "forward", layer.cost(detail::extents(x)), [&] { layer.forward(dev, weights, x, y); });
     };
     pad_input();
     view<T> x = at(input_);
@@ -78,8 +78,8 @@ template <class T, class Device> class unet_session {
       auto const& block = layers.encoder[index(l)];
       through(block.conv1, x, at(encoded1_[index(l)]));
       through(block.conv2, at(encoded1_[index(l)]), skip(l));
-      pool_.forward(dev, skip(l), at(pooled_[index(l)]));
-      report("forward", {}, "encoder.", l, ".pool");
+      run(pool_name(l), "forward", traffic_of(skip(l), 1.25),
+          [&] { pool_.forward(dev, skip(l), at(pooled_[index(l)])); });
       x = at(pooled_[index(l)]);
     }
     through(layers.bottleneck->conv1, x, at(bottleneck1_));
@@ -93,9 +93,10 @@ template <class T, class Device> class unet_session {
       x = at(decoded2_[index(l)]);
     }
     through(*layers.output, x, at(output_));
-    if (config_.output == unet_output::sigmoid) sigmoid_.forward(dev, at(output_), at(output_));
-    if (config_.residual) add<T>(dev, at(input_).channels(0, config_.out_channels), at(output_));
-    report("forward", {}, "output.function");
+    run(output_function, "forward", traffic_of(at(output_), 2), [&] {
+      if (config_.output == unet_output::sigmoid) sigmoid_.forward(dev, at(output_), at(output_));
+      if (config_.residual) add<T>(dev, at(input_).channels(0, config_.out_channels), at(output_));
+    });
   }
 
   /// Gradients of the parameters from output_gradient(), into a flat array like the network's weights: overwritten, or
@@ -106,16 +107,17 @@ template <class T, class Device> class unet_session {
     T const* const weights = net.weights();
     Device& dev = *device_;
     view<T> dy = at(output_gradient_);
-    clear_padding(dy);
-    if (config_.output == unet_output::sigmoid) sigmoid_.backward(dev, at(output_), dy, dy);
-    report("data gradient", {}, "output.function");
+    run(output_function, "data gradient", traffic_of(dy, 3), [&] {
+      clear_padding(dy);
+      if (config_.output == unet_output::sigmoid) sigmoid_.backward(dev, at(output_), dy, dy);
+    });
     auto const to_parameters = [&](auto const& layer, view<T> x, view<T> gradient) {
-      layer.backward_parameters(dev, x, gradient, gradients, accumulate);
-      report("weight gradient", layer.cost(detail::extents(x)), layer.name());
+      run(layer.name(), "weight gradient", layer.cost(detail::extents(x)),
+          [&] { layer.backward_parameters(dev, x, gradient, gradients, accumulate); });
     };
     auto const to_data = [&](auto const& layer, view<T> gradient, view<T> dx, view<T const> mask) {
-      layer.backward_data(dev, weights, gradient, dx, mask);
-      report("data gradient", layer.cost(detail::extents(dx)), layer.name());
+      run(layer.name(), "data gradient", layer.cost(detail::extents(dx)),
+          [&] { layer.backward_data(dev, weights, gradient, dx, mask); });
     };
     // Each buffer that dx overwrites is also the layer's input and the mask of the ReLU that made it.
     auto const through = [&](auto const& layer, view<T> x, view<T> gradient) {
@@ -140,8 +142,8 @@ template <class T, class Device> class unet_session {
     for (int l = config_.levels - 1; l >= 0; --l) {
       auto const& block = layers.encoder[index(l)];
       view<T> const gradient = at(joined_gradient_[index(l)]).channels(0, config_.width(l));
-      pool_.backward_into_skip(dev, skip(l), at(pooled_[index(l)]), gradient);
-      report("data gradient", {}, "encoder.", l, ".pool");
+      run(pool_name(l), "data gradient", traffic_of(gradient, 3.25),
+          [&] { pool_.backward_into_skip(dev, skip(l), at(pooled_[index(l)]), gradient); });
       through(block.conv2, at(encoded1_[index(l)]), gradient);
       view<T> const x = l ? at(pooled_[index(l - 1)]) : at(input_);
       to_parameters(block.conv1, x, at(encoded1_[index(l)]));
@@ -161,9 +163,31 @@ template <class T, class Device> class unet_session {
   }
 
  private:
-  template <class... Name> void report(char const* pass, op_cost cost, Name const&... name) const {
-    if (observer_) observer_({text(name...), pass, cost.flops});
+  struct only_plan {};
+  unet_session(only_plan, Device& dev, unet_config const& config, int n, int h, int w, session_mode mode)
+      : device_{&dev}, config_{config}, mode_{mode}, n_{n}, h_{h}, w_{w} {
+    config.validate();
+    check(n >= 1 && h >= 1 && w >= 1, "a session needs at least one picture of one pixel, not ", n, " of ", h, " x ",
+          w);
+    check(std::int64_t(n) * h * w <= (std::int64_t(1) << 30), "a session of ", n, " pictures of ", h, " x ", w,
+          " is too large; use tiles");
+    plan_buffers();
+    plan_scratch();
   }
+  memory_need need() const { return {0, plan_.total(), scratch_bytes_}; }
+
+  /// Does one layer's work in one direction: named for profilers, then told to the observer.
+  template <class F> void run(std::string const& layer, char const* pass, op_cost cost, F&& work) const {
+    {
+      profile_range<Device> const range(layer);
+      work();
+    }
+    if (observer_) observer_({layer, pass, cost.flops, cost.bytes});
+  }
+  /// So many elements read and written for each one of x, and no operations to speak of.
+  static op_cost traffic_of(view<T> x, double elements) { return {0, elements * double(x.size()) * sizeof(T)}; }
+  static std::string pool_name(int l) { return text("encoder.", l, ".pool"); }
+  static inline std::string const output_function = "output.function";
 
   struct activation {
     int item = -1;
@@ -214,10 +238,10 @@ template <class T, class Device> class unet_session {
     bottleneck2_ = live("bottleneck2", levels, config_.width(levels), encode(levels) + 1, encode(levels) + 2);
     output_ = live("output", 0, config_.out_channels, output, output);
     if (training) output_gradient_ = live("output_gradient", 0, config_.out_channels, output, output);
-    plan_.place(Device::alignment);
+    plan_.place(Device::alignment, Device::red_zone);
   }
 
-  void reserve_scratch() {
+  void plan_scratch() {
     bool const training = mode_ == session_mode::training;
     auto const conv = [&](int in, int out, int kernel, activation const& x) {
       unetdn::shape s = x.shape;
@@ -239,7 +263,6 @@ template <class T, class Device> class unet_session {
                                                     *device_, conv_transpose2d_shape{2 * c, c}, below, training));
     }
     conv(config_.base, config_.out_channels, 1, output_);
-    device_->scratch(scratch_bytes_);
   }
 
   /// Fills what padding added to the picture with its reflection.

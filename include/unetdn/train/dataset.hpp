@@ -6,6 +6,7 @@
 #include <functional>
 #include <numeric>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -42,8 +43,9 @@ crop_choice choose_crop(random_key key, std::uint32_t sample, std::uint32_t pict
   return c;
 }
 
-/// Copies a crop, in [0, 1], to patch[1,P,P,C].
-inline void copy_crop(training_picture const& picture, crop_choice const& c, view<float> patch) {
+/// Copies a crop to patch[1,P,P,C]: as floats in [0, 1], or as the bytes that they are 1/255 of.
+template <class T> void copy_crop(training_picture const& picture, crop_choice const& c, view<T> patch) {
+  static_assert(std::is_same_v<T, float> || std::is_same_v<T, std::uint8_t>);
   for (int row = 0; row < patch.h; ++row) {
     for (int column = 0; column < patch.w; ++column) {
       int y = c.transpose ? column : row;
@@ -52,8 +54,14 @@ inline void copy_crop(training_picture const& picture, crop_choice const& c, vie
       if (c.flip_columns) x = patch.h - 1 - x;
       std::uint8_t const* const from =
           picture.pixel(reflect(c.top + y, picture.height), reflect(c.left + x, picture.width));
-      float* const to = patch.pixel(0, row, column);
-      for (int channel = 0; channel < patch.c; ++channel) to[channel] = static_cast<float>(from[channel]) / 255.f;
+      T* const to = patch.pixel(0, row, column);
+      for (int channel = 0; channel < patch.c; ++channel) {
+        if constexpr (std::is_same_v<T, float>) {
+          to[channel] = static_cast<float>(from[channel]) / 255.f;
+        } else {
+          to[channel] = from[channel];
+        }
+      }
     }
   }
 }
@@ -151,9 +159,10 @@ class training_set {
   }
 
   /// Writes a batch of crops for one step to clean[N,P,P,C], and where the pictures are paired the same crops of the
-  /// twins to noisy[N,P,P,C]. Reads and makes the pictures that are missing.
-  void draw(cpu& dev, random_key const& key, std::int64_t step, view<float> clean,
-            std::optional<view<float>> noisy = {}) {
+  /// twins to noisy[N,P,P,C], as floats in [0, 1] or as bytes. Reads and makes the pictures that are missing.
+  template <class T>
+  void draw(cpu& dev, random_key const& key, std::int64_t step, view<T> clean,
+            std::type_identity_t<std::optional<view<T>>> noisy = {}) {
     check(!empty(), "there are no pictures to train on");
     check(clean.c == channels_, "the training pictures have ", channels_, " channels, the network takes ", clean.c);
     check(clean.h == clean.w, "crops are square, not ", clean.h, " x ", clean.w);

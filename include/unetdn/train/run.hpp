@@ -85,8 +85,11 @@ template <class T, class Device> class training_run {
     p.best_psnr = best_psnr_;
     p.last.step = trainer_.steps_done();
     p.steps = planned();
+    bool go_on = true;
     while (planned() == 0 || trainer_.steps_done() < planned()) {
-      p.last = trainer_.step();
+      if (trainer_.steps_under_way() == 0) trainer_.begin_step();
+      if (go_on && may_look_ahead()) trainer_.begin_step();
+      p.last = trainer_.end_step();
       if (planned() == 0) plan_minutes(seconds(begin));
       p.steps = planned();
       p.psnr.reset();
@@ -94,9 +97,10 @@ template <class T, class Device> class training_run {
       p.best_psnr = best_psnr_;
       measure_speed(p);
       log_->add(p.last, p.psnr);
-      bool const go_on = progress(p);
+      go_on = progress(p) && go_on;
       bool const done = planned() != 0 && trainer_.steps_done() >= planned();
-      if (!go_on || done || seconds(checkpointed_) >= options_.checkpoint_seconds) checkpoint();
+      if (trainer_.steps_under_way() > 0) continue;  // its end is waited for before the weights are looked at
+      if (!go_on || done || checkpoint_is_due()) checkpoint();
       if (!go_on) break;
     }
     return p;
@@ -118,7 +122,8 @@ template <class T, class Device> class training_run {
   /// at every step: validation picture i of n that of sample i, with a range of levels the one at (i + 1/2) / n of it.
   /// Changes nothing about the training.
   denoised_picture denoised(image_pair const& picture, std::size_t i = 0) {
-    if (!denoiser_) denoiser_.emplace(trainer_.average(), cpu(trainer_device().threads()));
+    auto const average = trainer_.average();
+    if (!denoiser_) denoiser_.emplace(average, trainer_device().sibling());
     denoised_picture result{picture.clean, picture.noisy ? *picture.noisy : picture.clean, {}};
     std::optional<float> sigma;
     if (!picture.noisy) sigma = add_validation_noise(result.noisy, i);
@@ -221,10 +226,20 @@ template <class T, class Device> class training_run {
     trainer_.plan(trainer_.steps_done() + more, trainer_.steps_done());
   }
 
-  bool validates_now() const {
+  bool validates_now() const { return validates_after(trainer_.steps_done()); }
+  bool validates_after(std::int64_t step) const {
     if (planned() == 0) return false;
     std::int64_t const interval = std::max<std::int64_t>(1, planned() / std::max(1, options_.validations));
-    return trainer_.steps_done() % interval == 0 || trainer_.steps_done() == planned();
+    return step % interval == 0 || step == planned();
+  }
+  bool checkpoint_is_due() const { return seconds(checkpointed_) >= options_.checkpoint_seconds; }
+
+  /// Whether another step may begin before the one under way has ended, so that a GPU does not wait for the host: not
+  /// where something looks at the weights in between.
+  bool may_look_ahead() const {
+    std::int64_t const under_way = trainer_.steps_done() + 1;
+    return trainer_.steps_under_way() < trainer_.most_under_way && planned() > under_way &&
+           !validates_after(under_way) && !checkpoint_is_due();
   }
 
   /// Denoises the validation pictures with the averaged weights; keeps the weights where they are the best so far.
@@ -237,7 +252,7 @@ template <class T, class Device> class training_run {
       metadata["unetdn.step"] = text(trainer_.steps_done());
       metadata["unetdn.steps"] = text(planned());
       if (psnr) metadata["unetdn.validation_psnr"] = text(*psnr);
-      trainer_.average()->save(trainer_device(), best_path(), metadata);
+      trainer_.save_average(best_path(), metadata);
     }
     return psnr;
   }
@@ -258,7 +273,7 @@ template <class T, class Device> class training_run {
         (static_cast<float>(i) + 0.5f) / static_cast<float>(std::max<std::size_t>(1, validation_.size()));
     float const sigma = level.low + (level.high - level.low) * part;
     random_key const key{validation_seed, 0, random_stream::noise};
-    add_gaussian_noise<cpu, float>(denoiser_->device(), picture.as_view(), picture.as_view(), std::span(&sigma, 1), key,
+    add_gaussian_noise<cpu, float>(trainer_.host(), picture.as_view(), picture.as_view(), std::span(&sigma, 1), key,
                                    static_cast<std::uint32_t>(i));
     return sigma;
   }

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// The U-Net on the devices that run kernels, against the cpu in float: forward, backward, pictures of any size, tiles.
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <unistd.h>
+#include <vector>
+
+#include <unetdn/unet.hpp>
+
+#include "catch.hpp"
+#include "devices/on_devices.hpp"
+#include "golden/formula.hpp"
+#include "thrown.hpp"
+
+using namespace unetdn;
+
+namespace {
+
+#if defined(UNETDN_HAVE_CUDA)
+using gpu_rows = std::tuple<test::row<emulated, float>, test::row<emulated, bf16>, test::row<emulated, fp16>,
+                            test::row<cuda, float>, test::row<cuda, bf16>, test::row<cuda, fp16>>;
+#else
+using gpu_rows = std::tuple<test::row<emulated, float>, test::row<emulated, bf16>, test::row<emulated, fp16>>;
+#endif
+
+/// Calls f with one device of the row, if there is one: a network's kernels have their own tests in every order.
+template <class Row, class F> void on_one_device(F f) {
+  using device = typename Row::device;
+  if constexpr (std::is_same_v<device, emulated>) {
+    emulated dev{thread_order::reverse, 2};
+    f(dev);
+  } else {
+#if defined(UNETDN_HAVE_CUDA)
+    if (!cuda_available()) return;
+    cuda dev;
+    f(dev);
+#endif
+  }
+}
+
+/// Half a unit in the last place of 1.
+template <class T> double epsilon() {
+  if constexpr (std::is_same_v<T, bf16>) return 0x1p-9;
+  if constexpr (std::is_same_v<T, fp16>) return 0x1p-12;
+  return 0x1p-24;
+}
+
+std::vector<float> numbers(std::int64_t count, std::string_view name, float scale = 1, float shift = 0) {
+  std::vector<float> v(static_cast<std::size_t>(count));
+  std::uint32_t const stream = golden::stream_of(name);
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = scale * golden::unit(stream, static_cast<std::uint32_t>(i)) + shift;
+  return v;
+}
+
+double relative_error(std::vector<float> const& got, std::vector<float> const& expected) {
+  REQUIRE(got.size() == expected.size());
+  double difference = 0, norm = 0;
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    difference += std::pow(double(got[i]) - double(expected[i]), 2);
+    norm += std::pow(double(expected[i]), 2);
+  }
+  return std::sqrt(difference / norm);
+}
+
+/// Output, and the gradient of each parameter, of one forward and backward pass.
+struct passes {
+  std::vector<float> output;
+  std::vector<std::vector<float>> gradients;
+};
+
+/// A network's weights, none of them zero, as both devices are given them.
+template <class T, class Device> void set_weights(Device& dev, unet<T, Device>& net) {
+  for (parameter const& p : net.parameters()) {
+    std::vector<float> const values = golden::weights(p.name, p.dimensions());
+    upload(dev, p, std::span<float const>(values), net.weights());
+  }
+}
+
+template <class T, class Device> passes run(Device& dev, unet_config const& config, unetdn::shape s) {
+  unet<T, Device> net(dev, config);
+  set_weights(dev, net);
+  unet_session<T, Device> session(dev, config, s.n, s.h, s.w, session_mode::training);
+  picture_transfer<T, Device> transfer;
+  auto const put = [&](view<T> to, std::string_view name) {
+    std::vector<float> const values = numbers(to.size(), name);
+    transfer.upload(dev, {values.data(), to.n, to.h, to.w, to.c}, to);
+  };
+  put(session.input(), "input");
+  if (config.noise_map) put(session.noise_map(), "sigma");
+  session.forward(net);
+  passes result;
+  result.output.resize(static_cast<std::size_t>(session.output().size()));
+  view<T> const y = session.output();
+  transfer.download(dev, y, {result.output.data(), y.n, y.h, y.w, y.c});
+  put(session.output_gradient(), "gradient");
+  buffer<accumulator_t<T>, Device> gradients(dev, static_cast<std::size_t>(net.parameters().size()));
+  session.backward(net, gradients.data());
+  for (parameter const& p : net.parameters()) {
+    result.gradients.push_back(download<float>(dev, p, static_cast<accumulator_t<T> const*>(gradients.data())));
+  }
+  return result;
+}
+
+template <class T, class Device> void check_against_cpu(Device& dev, unet_config const& config, unetdn::shape s) {
+  cpu host(1);
+  passes const expected = run<float>(host, config, s);
+  passes const got = run<T>(dev, config, s);
+  // Each layer rounds its output. Where that opens or shuts a ReLU, or makes another pixel the maximum, a gradient
+  // takes another way: for a part of them in proportion to epsilon, so that their error is in proportion to its root.
+  bool const in_float = std::is_same_v<T, float>;
+  double const backward = in_float ? 1e-5 : std::sqrt(64 * epsilon<T>());
+  CHECK(relative_error(got.output, expected.output) < 10 * epsilon<T>() + 1e-6);
+  unet_layers<T, Device> const layers(config);
+  for (int i = 0; i < layers.parameters.count(); ++i) {
+    CAPTURE(layers.parameters[i].name);
+    auto const index = static_cast<std::size_t>(i);
+    CHECK(relative_error(got.gradients[index], expected.gradients[index]) < backward);
+  }
+}
+
+image picture_of(int width, int height, int channels) {
+  image picture(width, height, channels);
+  std::vector<float> const values = numbers(picture.as_view().size(), "picture");
+  picture.pixels = values;
+  return picture;
+}
+
+float largest_difference(image const& a, image const& b) {
+  REQUIRE(a.pixels.size() == b.pixels.size());
+  float largest = 0;
+  for (std::size_t i = 0; i < a.pixels.size(); ++i) largest = std::max(largest, std::abs(a.pixels[i] - b.pixels[i]));
+  return largest;
+}
+
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("the U-Net's output and gradients are those of the cpu", "", gpu_rows) {
+  on_one_device<TestType>([](auto& dev) {
+    using T = typename TestType::element;
+    SECTION("sigmoid") { check_against_cpu<T>(dev, {3, 3, 8, 2}, {2, 16, 16, 3}); }
+    SECTION("residual with a noise map, no bias, odd sizes") {
+      unet_config config{1, 1, 8, 2};
+      config.output = unet_output::linear;
+      config.residual = config.noise_map = true;
+      config.bias = false;
+      check_against_cpu<T>(dev, config, {1, 13, 9, 1});
+    }
+  });
+}
+
+TEMPLATE_LIST_TEST_CASE("a denoiser takes pictures of any size and kind", "", gpu_rows) {
+  on_one_device<TestType>([](auto& dev) {
+    using T = typename TestType::element;
+    using device = std::remove_reference_t<decltype(dev)>;
+    unet_config const config{3, 3, 8, 2};
+    cpu host(1);
+    auto const reference = std::make_shared<unet<float, cpu>>(host, config);
+    reference->initialise(host, 2);
+    auto const net = std::make_shared<unet<T, device>>(dev, config);
+    net->initialise(dev, 2);
+    denoiser<T, device> denoise(net, dev.sibling());
+    denoiser<> expected(reference, cpu(1));
+    for (auto [width, height, channels] : {std::array{17, 8, 3}, {1, 1, 1}, {7, 2, 4}}) {
+      image const picture = picture_of(width, height, channels);
+      image const result = denoise(picture);
+      CHECK(result.channels == channels);
+      CHECK(largest_difference(result, expected(picture)) < 20 * epsilon<T>());
+    }
+  });
+}
+
+TEMPLATE_LIST_TEST_CASE("tiles give the whole picture's bits", "", gpu_rows) {
+  on_one_device<TestType>([](auto& dev) {
+    using T = typename TestType::element;
+    using device = std::remove_reference_t<decltype(dev)>;
+    auto const net = std::make_shared<unet<T, device>>(dev, unet_config{1, 1, 8, 1});
+    net->initialise(dev, 4);
+    denoiser<T, device> whole(net, dev.sibling()), tiled(net, dev.sibling());
+    int const side = 4 * tiled.reach();
+    tiled.limit_tile_side(side);
+    image const picture = picture_of(side + 5, side, 1);
+    CHECK(largest_difference(tiled(picture), whole(picture)) == 0);
+  });
+}
+
+TEST_CASE("a session's overruns would meet red zones, and its memory is refused before any work") {
+  emulated dev;
+  unet_config const config{3, 3, 8, 1};
+  unet_session<bf16, emulated> const session(dev, config, 1, 8, 8, session_mode::inference);
+  auto const& items = session.plan().items();
+  if constexpr (emulated::red_zone > 0) {
+    for (auto const& a : items) {
+      for (auto const& b : items) {
+        bool const apart = &a == &b || a.offset + a.bytes + emulated::red_zone <= b.offset ||
+                           b.offset + b.bytes + emulated::red_zone <= a.offset;
+        REQUIRE(apart);
+      }
+    }
+  }
+  emulated small;
+  small.limit_memory(1000);
+  std::string const refusal =
+      thrown([&] { unet_session<bf16, emulated>(small, config, 1, 8, 8, session_mode::inference); });
+  CHECK(contains(refusal, "denoising needs 1 MiB"));
+  CHECK(contains(refusal, "0 MiB are free"));
+  CHECK(small.scratch_bytes() == 0);
+}
+
+TEST_CASE("a 16-bit network reads a file's weights rounded, and writes what it has") {
+  auto const path = std::filesystem::temp_directory_path() / text("unetdn_test_unet_devices_", ::getpid());
+  unet_config const config{1, 1, 8, 1};
+  cpu host(1);
+  unet<float, cpu> net(host, config);
+  net.initialise(host, 6);
+  net.save(host, path);
+  emulated dev;
+  auto const loaded = unet<bf16, emulated>::load(dev, path);
+  loaded.save(dev, path);
+  auto const again = unet<float, cpu>::load(host, path);
+  std::filesystem::remove(path);
+  for (std::int64_t i = 0; i < net.parameters().size(); ++i) {
+    REQUIRE(again.weights()[i] == float(bf16(net.weights()[i])));
+  }
+}
