@@ -3,6 +3,7 @@
 #include <unetdn/unet.hpp>
 
 #include "common.hpp"
+#include "device.hpp"
 #include "picture_report.hpp"
 
 namespace {
@@ -13,11 +14,12 @@ struct settings {
   std::optional<float> sigma;
   float strength = 1;
   programs::common_settings common;
+  programs::device_settings where;
   bool json = false;
 };
 
 /// Throws argument_error where the network and the options do not fit each other.
-void check_fits(settings const& s, unetdn::denoiser<> const& denoiser) {
+template <class Denoiser> void check_fits(settings const& s, Denoiser const& denoiser) {
   try {
     denoiser.check_fits(s.sigma);
   } catch (unetdn::argument_error const& e) {
@@ -26,14 +28,14 @@ void check_fits(settings const& s, unetdn::denoiser<> const& denoiser) {
   }
 }
 
-int denoise(settings const& s) {
+template <class T, class Device> int denoise(settings const& s, Device device) {
   unetdn::check(s.strength >= 0 && s.strength <= 1, "--strength is a number from 0 (nothing changes) to 1");
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
   programs::planned_files plan(files, s.common.force);
   programs::outputs const outputs("--out", s.out, files, plan);
   programs::picture_report report(s.report, "Denoised pictures");
   report.plan(plan);
-  unetdn::denoiser<> denoiser(s.weights, unetdn::cpu(s.common.threads));
+  unetdn::denoiser<T, Device> denoiser(s.weights, std::move(device));
   check_fits(s, denoiser);
   outputs.make_folder();
 
@@ -51,7 +53,8 @@ int denoise(settings const& s) {
     report.add(file.filename().string(), nullptr, noisy, denoised);
     return line.text(file, to, denoised, "", "seconds", unetdn::text(seconds.count()));
   };
-  int const code = programs::for_each_picture(denoiser.device(), 1, files, progress, "denoise", work);
+  unetdn::cpu one_at_a_time(1);
+  int const code = programs::for_each_picture(one_at_a_time, 1, files, progress, "denoise", work);
   report.write(s.weights);
   return code;
 }
@@ -77,6 +80,11 @@ int main(int argc, char** argv) {
   app.add_option("--report", s.report, "also write a page that shows the first pictures before and after")
       ->type_name("FILE");
   programs::add_json_option(app, s.json);
+  programs::add_device_options(app, s.where);
   programs::add_common_options(app, s.common);
-  return programs::run(app, argc, argv, [&] { return denoise(s); });
+  return programs::run(app, argc, argv, [&] {
+    return programs::on_device(
+        "denoise", s.where, s.common.threads, s.common.quiet,
+        [&]<class T, class Device>(std::type_identity<T>, Device device) { return denoise<T>(s, std::move(device)); });
+  });
 }

@@ -8,6 +8,7 @@
 #include <unetdn/unet.hpp>
 
 #include "common.hpp"
+#include "device.hpp"
 #include "picture_report.hpp"
 
 namespace {
@@ -18,6 +19,7 @@ struct settings {
   std::string protocol = "unetdn", format = "table";
   std::uint64_t seed = 0;
   programs::common_settings common;
+  programs::device_settings where;
 
   bool pairs() const { return data.empty(); }
   /// Of the noise that is added to clean pictures.
@@ -70,15 +72,16 @@ unetdn::image read_noisy(sample const& from, unetdn::image const& clean) {
 }
 
 /// What the network is told.
-std::optional<float> told_sigma(settings const& s, unetdn::denoiser<> const& denoiser) {
+template <class Denoiser> std::optional<float> told_sigma(settings const& s, Denoiser const& denoiser) {
   if (s.pairs()) return s.sigma;
   return denoiser.network().config().noise_map ? std::optional(s.added_sigma()) : std::nullopt;
 }
 
-result evaluate_picture(settings const& s, unetdn::denoiser<>& denoiser, sample const& from, std::uint32_t number,
-                        programs::picture_report& report) {
+template <class Denoiser>
+result evaluate_picture(settings const& s, unetdn::cpu& host, Denoiser& denoiser, sample const& from,
+                        std::uint32_t number, programs::picture_report& report) {
   unetdn::image const clean = unetdn::without_alpha(unetdn::read_image(from.clean));
-  unetdn::image const noisy = s.pairs() ? read_noisy(from, clean) : with_noise(s, denoiser.device(), clean, number);
+  unetdn::image const noisy = s.pairs() ? read_noisy(from, clean) : with_noise(s, host, clean, number);
   unetdn::image const denoised = denoiser(noisy, told_sigma(s, denoiser));
   report.add(from.name, &clean, noisy, denoised);
   return {from.name, programs::score(clean, noisy, denoised)};
@@ -159,7 +162,7 @@ void check_settings(settings const& s) {
 }
 
 /// Throws argument_error where the network does not fit.
-void check_fits(settings const& s, unetdn::denoiser<> const& denoiser) {
+template <class Denoiser> void check_fits(settings const& s, Denoiser const& denoiser) {
   try {
     denoiser.check_fits(told_sigma(s, denoiser));
   } catch (unetdn::argument_error const& e) {
@@ -167,7 +170,7 @@ void check_fits(settings const& s, unetdn::denoiser<> const& denoiser) {
   }
 }
 
-int evaluate(settings const& s) {
+template <class T, class Device> int evaluate(settings const& s, Device device) {
   check_settings(s);
   std::vector<sample> const samples = find_samples(s);
   std::vector<std::filesystem::path> inputs;
@@ -175,7 +178,8 @@ int evaluate(settings const& s) {
   programs::planned_files plan(inputs, s.common.force);
   programs::picture_report report(s.report, "Evaluation");
   report.plan(plan);
-  unetdn::denoiser<> denoiser(s.weights, unetdn::cpu(s.common.threads));
+  unetdn::cpu host(s.common.threads);
+  unetdn::denoiser<T, Device> denoiser(s.weights, std::move(device));
   check_fits(s, denoiser);
   if (!s.pairs()) {
     report.setting("sigma", unetdn::text(s.added_sigma()));
@@ -187,7 +191,7 @@ int evaluate(settings const& s) {
   programs::progress progress("evaluate", samples.size(), s.common.quiet);
   denoiser.on_progress([&](double fraction) { progress.advance(fraction); });
   for (sample const& from : samples) {
-    results.push_back(evaluate_picture(s, denoiser, from, static_cast<std::uint32_t>(results.size()), report));
+    results.push_back(evaluate_picture(s, host, denoiser, from, static_cast<std::uint32_t>(results.size()), report));
     all.add(results.back().scores);
     progress.clear();
     if (s.format == "table") print_row(results.back());
@@ -235,6 +239,11 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--report", s.report, "also write a page that shows the first pictures clean, noisy and denoised")
       ->type_name("FILE");
+  programs::add_device_options(app, s.where);
   programs::add_common_options(app, s.common, "no progress on standard error");
-  return programs::run(app, argc, argv, [&] { return evaluate(s); });
+  return programs::run(app, argc, argv, [&] {
+    return programs::on_device(
+        "evaluate", s.where, s.common.threads, s.common.quiet,
+        [&]<class T, class Device>(std::type_identity<T>, Device device) { return evaluate<T>(s, std::move(device)); });
+  });
 }

@@ -10,6 +10,7 @@
 #include <unetdn/version.hpp>
 
 #include "common.hpp"
+#include "device.hpp"
 #include "train_pictures.hpp"
 #include "train_report.hpp"
 
@@ -17,8 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using unetdn::cpu;
-using trainer = unetdn::trainer<float, cpu>;
-using training_run = unetdn::training_run<float, cpu>;
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -49,6 +48,7 @@ struct settings {
   unetdn::unet_config network{3, 3, 16};
   unetdn::training_options training;
   unetdn::run_options run;
+  programs::device_settings where;
   int threads = 0, generated = 0;
   bool no_report = false, json = false, quiet = false;
 
@@ -104,6 +104,7 @@ void add_run_options(CLI::App& app, settings& s) {
   app.add_option("--seed", s.training.seed, "decides all that is random")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  programs::add_device_options(app, s.where);
   app.add_option("--threads", s.threads, "0: one a core; the result does not depend on it")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
@@ -244,19 +245,23 @@ void print_progress(settings const& s, unetdn::run_progress const& p, std::optio
   std::fflush(stdout);
 }
 
-void print_beginning(settings const& s, trainer const& t, training_run const& run) {
+template <class T, class Device>
+void print_beginning(settings const& s, unetdn::trainer<T, Device> const& t,
+                     unetdn::training_run<T, Device> const& run) {
   if (s.quiet || s.json) return;
-  std::printf("%lld weights, %zu %s, %d generated pictures, %zu to measure on%s, %s on %d threads\n",
+  std::string const how =
+      Device::is_host ? unetdn::text("on ", t.host().threads(), " threads") : unetdn::text("in ", s.where.precision);
+  std::printf("%lld weights, %zu %s, %d generated pictures, %zu to measure on%s, %s %s\n",
               static_cast<long long>(t.network().weight_count()), t.pictures().photographs(),
               s.paired() ? "pairs" : "photographs", s.generated, run.validation().size(),
-              s.split > 0 ? " (held out)" : "", t.session().device().name(), t.session().device().threads());
+              s.split > 0 ? " (held out)" : "", Device::name(), how.c_str());
   std::printf("memory:\n");
   std::fflush(stdout);
   t.session().print_memory(std::cout, t.state_bytes());
   std::cout.flush();
 }
 
-void print_end(settings const& s, unetdn::run_progress const& result, training_run const& run) {
+template <class Run> void print_end(settings const& s, unetdn::run_progress const& result, Run const& run) {
   bool const stopped = result.last.step < result.steps || result.steps == 0;
   if (s.quiet) return;
   if (s.json) {
@@ -277,8 +282,8 @@ void print_end(settings const& s, unetdn::run_progress const& result, training_r
 
 /// The picture that the report shows: the first to measure on; else a generated one that is not learnt from, or the
 /// first pair.
-std::pair<std::string, unetdn::image_pair> shown_picture(settings const& s, file_lists const& files,
-                                                         training_run const& run) {
+template <class Run>
+std::pair<std::string, unetdn::image_pair> shown_picture(settings const& s, file_lists const& files, Run const& run) {
   if (!run.validation().empty()) return {files.validation.front().name, run.validation().front()};
   if (s.paired()) {
     unetdn::cpu one_thread(1);
@@ -291,7 +296,7 @@ std::pair<std::string, unetdn::image_pair> shown_picture(settings const& s, file
   return {"generated", unetdn::image_pair{std::move(picture)}};
 }
 
-void describe(unetdn::trainer<float, cpu> const& t, settings const& s, programs::report& page) {
+template <class Trainer> void describe(Trainer const& t, settings const& s, programs::report& page) {
   auto const add = [](std::map<std::string, std::string> const& notes, auto& to) {
     for (auto const& [key, value] : notes) {
       std::string name = key.substr(std::string("unetdn.").size());
@@ -305,7 +310,7 @@ void describe(unetdn::trainer<float, cpu> const& t, settings const& s, programs:
 }
 
 /// Trains and tells how it goes. An error on the way says what is left.
-unetdn::run_progress train(settings const& s, training_run& run, programs::train_report* report) {
+template <class Run> unetdn::run_progress train(settings const& s, Run& run, programs::train_report<Run>* report) {
   auto const begin = std::chrono::steady_clock::now();
   double reported = 0;
   std::optional<double> psnr;
@@ -329,7 +334,7 @@ unetdn::run_progress train(settings const& s, training_run& run, programs::train
 }
 
 /// The network to train, and the weights to begin with where there are some.
-std::optional<unetdn::unet<float, cpu>> begin_network(settings& s, cpu& device) {
+std::optional<unetdn::unet<float, cpu>> begin_network(settings& s, cpu& host) {
   auto const of_run = s.run.resume ? unetdn::network_of_run(s.run.folder) : std::nullopt;
   if (of_run) {
     s.network = network_like(*of_run, s, s.run.folder);
@@ -339,7 +344,7 @@ std::optional<unetdn::unet<float, cpu>> begin_network(settings& s, cpu& device) 
     s.network = new_network(s);
     return {};
   }
-  auto weights = unetdn::unet<float, cpu>::load(device, s.init);
+  auto weights = unetdn::unet<float, cpu>::load(host, s.init);
   s.network = network_like(weights.config(), s, s.init);
   unetdn::check(
       s.network.in_channels == s.network.out_channels && (s.network.in_channels == 1 || s.network.in_channels == 3),
@@ -355,21 +360,22 @@ std::optional<unetdn::unet<float, cpu>> begin_network(settings& s, cpu& device) 
 /// something already are to keep it.
 double usual_rate(settings const& s) { return 0.032 / std::max(1, s.network.base) / (s.init.empty() ? 1 : 8); }
 
-int train(settings& s) {
+template <class T, class Device> int train(settings& s, Device device) {
   finish_settings(s);
-  cpu device(s.threads);
-  auto const weights = begin_network(s, device);
+  cpu host(s.threads);
+  auto const weights = begin_network(s, host);
   s.training.rate.peak = s.rate.value_or(usual_rate(s));
   file_lists const files = find_files(s);
   note_provenance(s, files);
   unetdn::training_set pictures(s.network.in_channels);
-  load_pictures(s, files, device, pictures);
-  trainer t(device, s.network, s.training, pictures);
-  if (weights) t.start_from(*weights);
-  training_run run(t, s.run, programs::read_validation(device, files.validation, s.network.in_channels));
+  load_pictures(s, files, host, pictures);
+  unetdn::trainer<T, Device> t(device, s.network, s.training, pictures, s.threads);
+  if (weights) t.start_from(host, *weights);
+  using training_run = unetdn::training_run<T, Device>;
+  training_run run(t, s.run, programs::read_validation(host, files.validation, s.network.in_channels));
   if (!run.resume_note().empty()) std::cerr << "train: " << run.resume_note() << '\n';
   print_beginning(s, t, run);
-  std::optional<programs::train_report> report;
+  std::optional<programs::train_report<training_run>> report;
   if (!s.no_report) {
     auto [name, shown] = shown_picture(s, files, run);
     report.emplace(s.run.folder / "report.html", run, std::move(name), std::move(shown));
@@ -403,5 +409,9 @@ int main(int argc, char** argv) {
   add_picture_options(app, s);
   add_network_options(app, s);
   add_run_options(app, s);
-  return programs::run(app, argc, argv, [&] { return train(s); });
+  return programs::run(app, argc, argv, [&] {
+    return programs::on_device(
+        "train", s.where, s.threads, s.quiet || s.json,
+        [&]<class T, class Device>(std::type_identity<T>, Device device) { return train<T>(s, std::move(device)); });
+  });
 }

@@ -19,12 +19,10 @@ namespace programs {
 ///
 /// It is written at validations and every 5 s, but takes no more than 3 % of the time. A page that cannot be written is
 /// told of once and stops nothing.
-class train_report {
+template <class TrainingRun> class train_report {
  public:
-  using training_run = unetdn::training_run<float, unetdn::cpu>;
-
   /// `shown` is denoised for the page, of large pictures the middle.
-  train_report(std::filesystem::path path, training_run& run, std::string name, unetdn::image_pair shown)
+  train_report(std::filesystem::path path, TrainingRun& run, std::string name, unetdn::image_pair shown)
       : path_{std::move(path)}, run_{run}, name_{std::move(name)} {
     unetdn::picture_limits limits;
     limits.pixels = 512 * 512;
@@ -94,7 +92,7 @@ class train_report {
   static constexpr std::size_t most_resumed_points = 500;
 
   std::filesystem::path path_;
-  training_run& run_;
+  TrainingRun& run_;
   std::string name_;
   unetdn::image_pair shown_;
   report_point last_{};

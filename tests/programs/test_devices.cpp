@@ -49,7 +49,7 @@ struct place : scratch_folder {
   program_result run(program const& p, arguments const& more) const {
     arguments all = p.work;
     all.insert(all.end(), more.begin(), more.end());
-    return run_program(p.path, all, path);
+    return run_program(p.path, all, {.folder = path});
   }
 };
 
