@@ -17,7 +17,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 stage="" out=build/gpu/results build=build/gpu prefixes="" dry=no limit=540
-usage() { sed -n '3,17p' benchmarks/gpu_check.sh | cut -c3-; }
+usage() { sed -n '3,/^set/p' benchmarks/gpu_check.sh | sed '$d' | cut -c3-; }
 die() {
   echo "gpu_check.sh: $*" >&2
   exit 2
@@ -131,29 +131,33 @@ build_test() {
 
 sanitize() {
   needs_build
-  local tool test sanitizer=()
+  # The cuda rows of tests/devices/on_devices.hpp: numbers 5 to 7 of rows, 3 to 5 of gpu_rows.
+  local tool test sanitizer=() rows='*gpu_rows - 3,*gpu_rows - 4,*rows - 5,*rows - 6,*rows - 7'
   for tool in memcheck racecheck; do
     [[ $dry == no ]] && sanitizer=(compute-sanitizer --tool "$tool" --error-exitcode 1)
-    for test in relu reduce conv2d_devices conv_transpose2d max_pool2d adamw; do
-      [[ -x $build/tests/test_$test ]] || continue
-      (($(left) > 5)) || break
-      run "$tool $test" "${sanitizer[@]}" "$build/tests/test_$test" "*cuda*"
-    done
     run "$tool network" "${sanitizer[@]}" "$build/benchmarks/gpu_network" --device "$device" --precision bf16 --base 8 \
       --levels 2 --size 16 --batch 2 --training --repetitions 1 --times 2
+    for test in adamw max_pool2d elementwise reduce loss noise conv_transpose2d conv2d_devices; do
+      run "$tool $test" "${sanitizer[@]}" "$build/tests/test_$test" --warn NoTests "$rows"
+    done
   done
+}
+
+# A kernel that is wrong is not timed.
+check_kernels() {
+  run "checked first" ctest --test-dir "$build" -L cuda -j "$(nproc)" --no-tests=error --output-on-failure \
+    -R '^(adamw|conv|elementwise|loss|max_pool|noise|reduce|relu|sigmoid)'
 }
 
 kernels() {
   needs_build
   local shapes=() precisions="bf16 fp16 tf32 float" precision
   if [[ $dry == yes ]]; then
-    shapes=(--shape 1,16,16,8,8 --benchmark_min_time=0.001) precisions="bf16"
+    shapes=(--shape "1,16,16,8,8" --benchmark_min_time=0.001) precisions="bf16"
   else
+    check_kernels || return
     measure rates "$python" benchmarks/gpu_peers.py rates
-    shapes=(--shape 16,256,256,64,64 --shape 16,128,128,128,128 --shape 16,64,64,256,256 --shape 16,32,32,512,512
-      --shape 16,16,16,1024,1024 --shape 16,256,256,3,64 --shape 16,256,256,32,32 --shape 16,256,256,16,16
-      --benchmark_min_time=0.05)
+    shapes=(--benchmark_min_time=0.05)
   fi
   for precision in $precisions; do
     measure "$precision" "$build/benchmarks/gpu_kernels" --device "$device" --precision "$precision" "${shapes[@]}" \
@@ -161,23 +165,34 @@ kernels() {
   done
 }
 
+# rate NAME: a number that the stage measured before; 0 where it has not.
+rate() {
+  "$python" -c "import json, sys; print(json.load(open(sys.argv[1])).get(sys.argv[2], 0))" \
+    "$out/$stage.rates.json" "$1" 2>/dev/null || echo 0
+}
+
 network() {
   needs_build
-  local base precision batch pass sizes=(--size 256) bases="64 32 16"
-  [[ $dry == yes ]] && sizes=(--size 16 --levels 2 --repetitions 1 --times 2) bases=8
+  local base precision pass batch options bases="64 32 16" cases="training:16 training:64 inference:1 inference:16"
+  local sizes=(--size 256)
+  if [[ $dry == yes ]]; then
+    sizes=(--size 16 --levels 2 --repetitions 1 --times 2) bases=8 cases="training:1 inference:1"
+  else
+    measure rates "$python" benchmarks/gpu_peers.py rates
+  fi
   for precision in bf16 fp16 tf32 float; do
     for base in $bases; do
-      for pass in "--training 16" "--training 64" " 1" " 16"; do
-        batch=${pass##* }
-        [[ $dry == yes ]] && batch=1
-        measure "$precision-base$base-${pass%% *}batch${pass##* }" "$build/benchmarks/gpu_network" --device "$device" \
-          --precision "$precision" --base "$base" --batch "$batch" ${pass%% *} "${sizes[@]}" --json
+      for pass in $cases; do
+        batch=${pass#*:}
+        options=(--device "$device" --precision "$precision" --base "$base" --batch "$batch" "${sizes[@]}")
+        options+=(--gemm-tflops "$(rate "gemm_tflops_$precision")" --copy-gbs "$(rate copy_gbs)")
+        [[ $pass == training:* ]] && options+=(--training)
+        measure "$precision-base$base-${pass/:/-}" "$build/benchmarks/gpu_network" "${options[@]}" --json
+        [[ $precision == bf16 && $pass == "${cases%% *}" ]] &&
+          run "profile, base $base" "$build/benchmarks/gpu_network" "${options[@]}" --profile
       done
     done
   done
-  [[ $dry == yes ]] && batch=1 base=8 || batch=16 base=64
-  run profile "$build/benchmarks/gpu_network" --device "$device" --precision bf16 --base "$base" --batch "$batch" --training \
-    "${sizes[@]}" --profile
 }
 
 peers() {

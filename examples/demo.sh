@@ -58,7 +58,7 @@ name_processor() {
   if [[ -z $gpu ]]; then
     echo "No GPU was found: the network runs on the processor."
   else
-    echo "A GPU was found ($gpu), but these programs do not use one yet: the network runs on the processor."
+    echo "A GPU was found ($gpu): the network runs on it where the programs are built with CUDA, else on the processor."
   fi
 }
 

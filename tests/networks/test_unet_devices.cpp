@@ -20,12 +20,7 @@ using namespace unetdn;
 
 namespace {
 
-#if defined(UNETDN_HAVE_CUDA)
-using gpu_rows = std::tuple<test::row<emulated, float>, test::row<emulated, bf16>, test::row<emulated, fp16>,
-                            test::row<cuda, float>, test::row<cuda, bf16>, test::row<cuda, fp16>>;
-#else
-using gpu_rows = std::tuple<test::row<emulated, float>, test::row<emulated, bf16>, test::row<emulated, fp16>>;
-#endif
+using test::gpu_rows;
 
 /// Calls f with one device of the row, if there is one: a network's kernels have their own tests in every order.
 template <class Row, class F> void on_one_device(F f) {

@@ -21,15 +21,12 @@ using namespace unetdn;
 
 namespace {
 
+using test::gpu_rows;
 #if defined(UNETDN_HAVE_CUDA)
-using gpu_rows = std::tuple<test::row<emulated, float>, test::row<emulated, bf16>, test::row<emulated, fp16>,
-                            test::row<cuda, float>, test::row<cuda, bf16>, test::row<cuda, fp16>>;
 using learning_rows =
     std::tuple<test::row<emulated, bf16>, test::row<cuda, float>, test::row<cuda, bf16>, test::row<cuda, fp16>>;
 #else
-using gpu_rows = std::tuple<test::row<emulated, float>, test::row<emulated, bf16>, test::row<emulated, fp16>>;
-using learning_rows =
-    std::tuple<test::row<emulated, bf16>>;  // many steps, of which each takes the emulated device long
+using learning_rows = std::tuple<test::row<emulated, bf16>>;  // a step takes the emulated device long
 #endif
 
 template <class Row, class F> void on_one_device(F f) {
