@@ -17,7 +17,6 @@
 #include <exception>
 #include <functional>
 #include <memory>
-#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -36,15 +35,13 @@
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
 
+#include "arguments.hpp"
 #include "devices.hpp"
 
 namespace {
 
 using namespace unetdn;
-
-struct layer {
-  int n, h, w, c, k;
-};
+using namespace benchmarks;
 
 std::vector<layer> const unet_layers{{16, 256, 256, 3, 64},  {16, 256, 256, 16, 16},   {16, 256, 256, 32, 32},
                                      {16, 256, 256, 64, 64}, {16, 128, 128, 128, 128}, {16, 64, 64, 256, 256},
@@ -273,29 +270,6 @@ template <class T, class Device> class suite {
   std::shared_ptr<stopwatch<Device>> watch_;
   double copy_rate_ = 0;
 };
-
-layer parse_shape(std::string const& from) {
-  layer l{};
-  char comma[4] = {};
-  std::istringstream in{from};
-  in >> l.n >> comma[0] >> l.h >> comma[1] >> l.w >> comma[2] >> l.c >> comma[3] >> l.k;
-  bool const separated = std::all_of(comma, comma + 4, [](char c) { return c == ','; });
-  check(in && in.eof() && separated && l.n > 0 && l.h > 1 && l.w > 1 && l.c > 0 && l.k >= 0, "--shape is '", from,
-        "'; it must be n,h,w,c,k, like 1,256,256,64,64");
-  return l;
-}
-
-/// The value of option `name` at argv[i], as "--name value" or "--name=value"; moves i past it.
-bool option(int argc, char** argv, int& i, std::string const& name, std::string& value) {
-  std::string const arg = argv[i];
-  if (arg == name && i + 1 < argc) {
-    value = argv[++i];
-    return true;
-  }
-  if (arg.rfind(name + "=", 0) != 0) return false;
-  value = arg.substr(name.size() + 1);
-  return true;
-}
 
 struct settings {
   std::vector<layer> layers;

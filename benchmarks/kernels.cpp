@@ -22,7 +22,6 @@
 #include <numeric>
 #include <random>
 #include <span>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -39,6 +38,7 @@
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
 
+#include "arguments.hpp"
 #include "onednn.hpp"
 #include "peak.hpp"
 #include "reference/loss.hpp"
@@ -46,10 +46,7 @@
 namespace {
 
 using namespace unetdn;
-
-struct layer {
-  int n, h, w, c, k;
-};
+using namespace benchmarks;
 
 std::vector<layer> const unet_layers{{1, 256, 256, 3, 64},    {1, 256, 256, 16, 16}, {1, 256, 256, 64, 64},
                                      {1, 128, 128, 128, 128}, {1, 64, 64, 256, 256}, {1, 32, 32, 512, 512},
@@ -517,29 +514,6 @@ void add_elementwise(cpu& dev, layer const& l) {
                 sum += unetdn::reference::ssim_at(a, b, first(n, y, x, c), std::size_t(l.w), std::size_t(l.c));
         return std::abs(similarity() - sum / windows) < 1e-6;
       });
-}
-
-layer parse_shape(std::string const& from) {
-  layer l{};
-  char comma[4] = {};
-  std::istringstream in{from};
-  in >> l.n >> comma[0] >> l.h >> comma[1] >> l.w >> comma[2] >> l.c >> comma[3] >> l.k;
-  bool const separated = std::all_of(comma, comma + 4, [](char c) { return c == ','; });
-  check(in && in.eof() && separated && l.n > 0 && l.h > 1 && l.w > 1 && l.c > 0 && l.k >= 0, "--shape is '", from,
-        "'; it must be n,h,w,c,k, like 1,256,256,64,64");
-  return l;
-}
-
-/// The value of option `name` at argv[i], as "--name value" or "--name=value"; moves i past it.
-bool option(int argc, char** argv, int& i, std::string const& name, std::string& value) {
-  std::string const arg = argv[i];
-  if (arg == name && i + 1 < argc) {
-    value = argv[++i];
-    return true;
-  }
-  if (arg.rfind(name + "=", 0) != 0) return false;
-  value = arg.substr(name.size() + 1);
-  return true;
 }
 
 int run(int argc, char** argv) {

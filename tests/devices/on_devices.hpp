@@ -73,4 +73,20 @@ template <class Row, class F> void on_device(F f) {
   }
 }
 
+/// Calls f(device) once, for what takes long: the emulated device in one order with two workers, or the GPU if there is
+/// one. The row is one of gpu_rows.
+template <class Row, class F> void on_one_device(thread_order order, F f) {
+  using device = typename Row::device;
+  if constexpr (std::is_same_v<device, emulated>) {
+    emulated dev{order, 2};
+    f(dev);
+  } else {
+#if defined(UNETDN_HAVE_CUDA)
+    if (!cuda_available()) return;
+    device dev;
+    f(dev);
+#endif
+  }
+}
+
 }  // namespace unetdn::test

@@ -14,6 +14,7 @@
 #include "catch.hpp"
 #include "devices/on_devices.hpp"
 #include "golden/formula.hpp"
+#include "relative_error.hpp"
 #include "thrown.hpp"
 
 using namespace unetdn;
@@ -21,21 +22,8 @@ using namespace unetdn;
 namespace {
 
 using test::gpu_rows;
-
-/// Calls f with one device of the row, if there is one: a network's kernels have their own tests in every order.
-template <class Row, class F> void on_one_device(F f) {
-  using device = typename Row::device;
-  if constexpr (std::is_same_v<device, emulated>) {
-    emulated dev{thread_order::reverse, 2};
-    f(dev);
-  } else {
-#if defined(UNETDN_HAVE_CUDA)
-    if (!cuda_available()) return;
-    cuda dev;
-    f(dev);
-#endif
-  }
-}
+using test::on_one_device;
+using test::relative_error;
 
 /// Half a unit in the last place of 1.
 template <class T> double epsilon() {
@@ -49,16 +37,6 @@ std::vector<float> numbers(std::int64_t count, std::string_view name, float scal
   std::uint32_t const stream = golden::stream_of(name);
   for (std::size_t i = 0; i < v.size(); ++i) v[i] = scale * golden::unit(stream, static_cast<std::uint32_t>(i)) + shift;
   return v;
-}
-
-double relative_error(std::vector<float> const& got, std::vector<float> const& expected) {
-  REQUIRE(got.size() == expected.size());
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    difference += std::pow(double(got[i]) - double(expected[i]), 2);
-    norm += std::pow(double(expected[i]), 2);
-  }
-  return std::sqrt(difference / norm);
 }
 
 /// Output, and the gradient of each parameter, of one forward and backward pass.
@@ -134,7 +112,7 @@ float largest_difference(image const& a, image const& b) {
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("the U-Net's output and gradients are those of the cpu", "", gpu_rows) {
-  on_one_device<TestType>([](auto& dev) {
+  on_one_device<TestType>(thread_order::reverse, [](auto& dev) {
     using T = typename TestType::element;
     SECTION("sigmoid") { check_against_cpu<T>(dev, {3, 3, 8, 2}, {2, 16, 16, 3}); }
     SECTION("residual with a noise map, no bias, odd sizes") {
@@ -148,7 +126,7 @@ TEMPLATE_LIST_TEST_CASE("the U-Net's output and gradients are those of the cpu",
 }
 
 TEMPLATE_LIST_TEST_CASE("a denoiser takes pictures of any size and kind", "", gpu_rows) {
-  on_one_device<TestType>([](auto& dev) {
+  on_one_device<TestType>(thread_order::reverse, [](auto& dev) {
     using T = typename TestType::element;
     using device = std::remove_reference_t<decltype(dev)>;
     unet_config const config{3, 3, 8, 2};
@@ -169,7 +147,7 @@ TEMPLATE_LIST_TEST_CASE("a denoiser takes pictures of any size and kind", "", gp
 }
 
 TEMPLATE_LIST_TEST_CASE("tiles give the whole picture's bits", "", gpu_rows) {
-  on_one_device<TestType>([](auto& dev) {
+  on_one_device<TestType>(thread_order::reverse, [](auto& dev) {
     using T = typename TestType::element;
     using device = std::remove_reference_t<decltype(dev)>;
     auto const net = std::make_shared<unet<T, device>>(dev, unet_config{1, 1, 8, 1});

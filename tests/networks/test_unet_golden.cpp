@@ -10,18 +10,11 @@
 
 #include "catch.hpp"
 #include "golden/formula.hpp"
+#include "relative_error.hpp"
 
 namespace {
 
-template <class T> double relative_error(std::vector<T> const& got, std::vector<float> const& expected) {
-  REQUIRE(got.size() == expected.size());
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    difference += std::pow(double(got[i]) - double(expected[i]), 2);
-    norm += std::pow(double(expected[i]), 2);
-  }
-  return std::sqrt(difference / norm);
-}
+using unetdn::test::relative_error;
 
 template <class T> void fill(unetdn::view<T> to, std::vector<float> const& nhwc) {
   std::size_t i = 0;

@@ -7,9 +7,11 @@
 #include "catch.hpp"
 #include "ops/windows.hpp"
 #include "reference/conv2d.hpp"
+#include "relative_error.hpp"
 
 using namespace unetdn;
 using namespace windows;
+using unetdn::test::relative_error;
 
 namespace {
 
@@ -277,16 +279,6 @@ class use_direct {
  private:
   cpu_bodies::convolution_algorithm before_ = cpu_bodies::active_algorithm();
 };
-
-/// |a - b| / |b|, Euclidean.
-double relative_error(std::vector<float> const& a, std::vector<double> const& b) {
-  double error = 0, size = 0;
-  for (std::size_t i = 0; i < b.size(); ++i) {
-    error += (a[i] - b[i]) * (a[i] - b[i]);
-    size += b[i] * b[i];
-  }
-  return std::sqrt(error / size);
-}
 
 }  // namespace
 

@@ -15,6 +15,7 @@
 
 #include "catch.hpp"
 #include "devices/on_devices.hpp"
+#include "relative_error.hpp"
 #include "thrown.hpp"
 
 using namespace unetdn;
@@ -22,26 +23,14 @@ using namespace unetdn;
 namespace {
 
 using test::gpu_rows;
+using test::on_one_device;
+using test::relative_error;
 #if defined(UNETDN_HAVE_CUDA)
 using learning_rows =
     std::tuple<test::row<emulated, bf16>, test::row<cuda, float>, test::row<cuda, bf16>, test::row<cuda, fp16>>;
 #else
 using learning_rows = std::tuple<test::row<emulated, bf16>>;  // a step takes the emulated device long
 #endif
-
-template <class Row, class F> void on_one_device(F f) {
-  using device = typename Row::device;
-  if constexpr (std::is_same_v<device, emulated>) {
-    emulated dev{thread_order::forward, 2};
-    f(dev);
-  } else {
-#if defined(UNETDN_HAVE_CUDA)
-    if (!cuda_available()) return;
-    cuda dev;
-    f(dev);
-#endif
-  }
-}
 
 unet_config const network{3, 3, 8, 1};
 
@@ -83,16 +72,6 @@ template <class T, class Device> std::vector<float> weights(trainer<T, Device> c
   return all;
 }
 
-double relative_error(std::vector<float> const& got, std::vector<float> const& expected) {
-  REQUIRE(got.size() == expected.size());
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < got.size(); ++i) {
-    difference += std::pow(double(got[i]) - double(expected[i]), 2);
-    norm += std::pow(double(expected[i]), 2);
-  }
-  return std::sqrt(difference / norm);
-}
-
 struct temporary_folder {
   std::filesystem::path path =
       std::filesystem::temp_directory_path() / text("unetdn_test_trainer_devices_folder_", ::getpid());
@@ -103,7 +82,7 @@ struct temporary_folder {
 }  // namespace
 
 TEMPLATE_LIST_TEST_CASE("a few steps of training are those of the cpu", "", gpu_rows) {
-  on_one_device<TestType>([](auto& dev) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
     using T = typename TestType::element;
     using device = std::remove_reference_t<decltype(dev)>;
     bool const paired = GENERATE(false, true);
@@ -150,7 +129,7 @@ TEST_CASE("the batch that kernels make has the bits of the cpu's") {
 }
 
 TEMPLATE_LIST_TEST_CASE("a trainer learns one pair of patches by heart", "", learning_rows) {
-  on_one_device<TestType>([](auto& dev) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
     using T = typename TestType::element;
     using device = std::remove_reference_t<decltype(dev)>;
     training_set pictures(3);
@@ -170,7 +149,7 @@ TEMPLATE_LIST_TEST_CASE("a trainer learns one pair of patches by heart", "", lea
 }
 
 TEMPLATE_LIST_TEST_CASE("a resumed training ends with the bits of an uninterrupted one", "", gpu_rows) {
-  on_one_device<TestType>([](auto& dev) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
     using T = typename TestType::element;
     using device = std::remove_reference_t<decltype(dev)>;
     temporary_folder const folder;
