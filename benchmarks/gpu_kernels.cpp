@@ -41,7 +41,9 @@
 namespace {
 
 using namespace unetdn;
-using namespace benchmarks;
+using benchmarks::layer;
+using benchmarks::option;
+using benchmarks::parse_shape;
 
 std::vector<layer> const unet_layers{{16, 256, 256, 3, 64},  {16, 256, 256, 16, 16},   {16, 256, 256, 32, 32},
                                      {16, 256, 256, 64, 64}, {16, 128, 128, 128, 128}, {16, 64, 64, 256, 256},

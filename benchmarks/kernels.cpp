@@ -46,7 +46,9 @@
 namespace {
 
 using namespace unetdn;
-using namespace benchmarks;
+using benchmarks::layer;
+using benchmarks::option;
+using benchmarks::parse_shape;
 
 std::vector<layer> const unet_layers{{1, 256, 256, 3, 64},    {1, 256, 256, 16, 16}, {1, 256, 256, 64, 64},
                                      {1, 128, 128, 128, 128}, {1, 64, 64, 256, 256}, {1, 32, 32, 512, 512},
