@@ -13,19 +13,19 @@
 
 namespace unetdn {
 
-/// Owns `size` elements of device memory, of any trivially copyable type; moves, does not copy.
-template <class T, class Device> class buffer {
+namespace detail {
+
+/// Owns `size` elements of trivially copyable T that Release gives back; moves, does not copy.
+template <class T, auto Release> class owned_memory {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
-  buffer() = default;
-  /// Zeroed. Throws out_of_memory.
-  buffer(Device& dev, std::size_t size) : data_{static_cast<T*>(dev.allocate(size * sizeof(T)))}, size_{size} {
-    dev.fill_zero(data_, size * sizeof(T));
-  }
-  ~buffer() { Device::release(data_); }
-  buffer(buffer&& other) noexcept : data_{std::exchange(other.data_, nullptr)}, size_{std::exchange(other.size_, 0)} {}
-  buffer& operator=(buffer&& other) noexcept {
+  owned_memory() = default;
+  owned_memory(void* data, std::size_t size) : data_{static_cast<T*>(data)}, size_{size} {}
+  ~owned_memory() { Release(data_); }
+  owned_memory(owned_memory&& other) noexcept
+      : data_{std::exchange(other.data_, nullptr)}, size_{std::exchange(other.size_, 0)} {}
+  owned_memory& operator=(owned_memory&& other) noexcept {
     std::swap(data_, other.data_);
     std::swap(size_, other.size_);
     return *this;
@@ -41,35 +41,29 @@ template <class T, class Device> class buffer {
   std::size_t size_ = 0;
 };
 
+}  // namespace detail
+
+/// Owns `size` elements of device memory, of any trivially copyable type; moves, does not copy.
+template <class T, class Device> class buffer : public detail::owned_memory<T, &Device::release> {
+ public:
+  buffer() = default;
+  /// Zeroed. Throws out_of_memory.
+  buffer(Device& dev, std::size_t size)
+      : detail::owned_memory<T, &Device::release>{dev.allocate(size * sizeof(T)), size} {
+    dev.fill_zero(this->data(), this->bytes());
+  }
+};
+
 /// Owns `size` elements of host memory that a device copies from and to while the host goes on (upload_async,
 /// download_async: see core/device.hpp); page-locked where the device is a GPU. Moves, does not copy.
-template <class T, class Device> class host_buffer {
-  static_assert(std::is_trivially_copyable_v<T>);
-
+template <class T, class Device> class host_buffer : public detail::owned_memory<T, &Device::release_host> {
  public:
   host_buffer() = default;
   /// Zeroed. Throws out_of_memory.
   explicit host_buffer(std::size_t size)
-      : data_{static_cast<T*>(Device::allocate_host(size * sizeof(T)))}, size_{size} {
-    std::uninitialized_value_construct_n(data_, size);
+      : detail::owned_memory<T, &Device::release_host>{Device::allocate_host(size * sizeof(T)), size} {
+    std::uninitialized_value_construct_n(this->data(), size);
   }
-  ~host_buffer() { Device::release_host(data_); }
-  host_buffer(host_buffer&& other) noexcept
-      : data_{std::exchange(other.data_, nullptr)}, size_{std::exchange(other.size_, 0)} {}
-  host_buffer& operator=(host_buffer&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
-
-  T* data() { return data_; }
-  T const* data() const { return data_; }
-  std::size_t size() const { return size_; }
-  std::size_t bytes() const { return size_ * sizeof(T); }
-
- private:
-  T* data_ = nullptr;
-  std::size_t size_ = 0;
 };
 
 /// Owns a dense x[n,h,w,c] in device memory.
