@@ -35,6 +35,8 @@ import tempfile
 import threading
 import time
 
+import pytorch_unet
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/release"
 
@@ -54,32 +56,8 @@ def worker(case, setting, threads):
     import torch
 
     imported = peak_resident_mib()
-    sys.path.insert(0, str(ROOT / "docs"))
-    import unet
-
     torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    layout = torch.channels_last if setting["layout"] == "channels_last" else torch.contiguous_format
-    network = unet.UNet(base=case["base"]).to(memory_format=layout)
-    shape = case["batch"], 3, case["size"], case["size"]
-    x = torch.rand(shape).contiguous(memory_format=layout)
-    target = torch.rand(shape).contiguous(memory_format=layout)
-    forward = torch.compile(network) if setting["mode"] == "compile" else network
-    low = torch.autocast("cpu", dtype=torch.bfloat16, enabled=setting["type"] == "bfloat16")
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=0, fused=True)
-
-    def infer():
-        with torch.inference_mode(), low:
-            forward(x)
-
-    def train():
-        optimizer.zero_grad(set_to_none=True)
-        with low:
-            loss = torch.nn.functional.mse_loss(forward(x).float(), target)
-        loss.backward()
-        optimizer.step()
-
-    work = train if case["pass"] == "training" else infer
+    work = pytorch_unet.prepare(case, setting["mode"], setting["layout"], "cpu", setting["type"] == "bfloat16")
     work()  # compiles, allocates
     for line in sys.stdin:
         seconds = []

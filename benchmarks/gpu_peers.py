@@ -14,13 +14,12 @@ over ours. Memory is the most that PyTorch allocated, and what ours planned.
 
 import argparse
 import json
-import pathlib
 import statistics
 import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import pytorch_unet
 
 
 def synchronize(device):
@@ -63,30 +62,8 @@ def worker(case, mode, device):
     """For each line on standard input, the mean of so many repetitions in seconds."""
     import torch
 
-    sys.path.insert(0, str(ROOT / "docs"))
-    import unet
-
     torch.backends.cudnn.benchmark = True
-    torch.manual_seed(0)
-    network = unet.UNet(base=case["base"], levels=case["levels"]).to(device=device, memory_format=torch.channels_last)
-    shape = case["batch"], 3, case["size"], case["size"]
-    x, target = (torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last) for _ in range(2))
-    forward = torch.compile(network) if mode == "compile" else network
-    low = torch.autocast(device, dtype=torch.bfloat16)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=0, fused=True)
-
-    def infer():
-        with torch.inference_mode(), low:
-            forward(x)
-
-    def train():
-        optimizer.zero_grad(set_to_none=True)
-        with low:
-            loss = torch.nn.functional.mse_loss(forward(x).float(), target)
-        loss.backward()
-        optimizer.step()
-
-    work = train if case["pass"] == "training" else infer
+    work = pytorch_unet.prepare(case, mode, "channels_last", device, bfloat16=True)
     for _ in range(3):  # compiles, chooses algorithms, allocates
         work()
     for line in sys.stdin:
