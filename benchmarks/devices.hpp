@@ -6,10 +6,11 @@
 
 #include <unetdn/core/error.hpp>
 #include <unetdn/core/half.hpp>
-#include <unetdn/devices/emulated.hpp>
 #if defined(UNETDN_HAVE_CUDA)
   #include <unetdn/devices/cuda.hpp>
 #endif
+
+#include "emulated_kernels.hpp"
 
 // Where a GPU benchmark computes: its options --device and --precision.
 

@@ -4,13 +4,13 @@
 #include <type_traits>
 
 #include <unetdn/devices/cpu.hpp>
-#include <unetdn/devices/emulated.hpp>
 #if defined(UNETDN_HAVE_CUDA)
   #include <unetdn/devices/cuda.hpp>
 #endif
 
 #include "catch.hpp"
 #include "devices/window.hpp"
+#include "emulated_kernels.hpp"
 
 // One typed test of an operation covers every device and element type:
 //

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include <unetdn/devices/emulated.hpp>
+#include "emulated_kernels.hpp"
 
 namespace unetdn::test {
 

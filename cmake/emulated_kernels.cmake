@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+# unetdn_emulated_kernels: the kernels of kernels/*.cu on the emulated device, compiled once for the tests and benchmarks that
+# run them. Who links it includes emulated_kernels.hpp before the first launch: it keeps the compiler from translating them
+# again. The .cu files are the one list of instances, so one that is missing there is a link error here as well.
+
+# unetdn_kernel_list(source headers kernels): the kernels' headers that a .cu file includes, and the kernels that it
+# instantiates. Configures anew when the file changes.
+function(unetdn_kernel_list source headers kernels)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+  file(STRINGS ${source} included REGEX "^#include <unetdn/kernels/")
+  file(STRINGS ${source} launches REGEX "^template void launch")
+  set(found "")
+  foreach(launch IN LISTS launches)
+    string(REGEX MATCH "kernels::([^&]*) const&" unused "${launch}")
+    list(APPEND found "kernels::${CMAKE_MATCH_1}")
+  endforeach()
+  set(${headers} "${included}" PARENT_SCOPE)
+  set(${kernels} "${found}" PARENT_SCOPE)
+endfunction()
+
+set(folder ${CMAKE_CURRENT_BINARY_DIR}/emulated_kernels)
+set(all_headers "")
+set(declarations "")
+set(instances "")
+file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cu)
+foreach(source IN LISTS sources)
+  unetdn_kernel_list(${source} headers kernels)
+  if(NOT kernels)
+    continue()
+  endif()
+  get_filename_component(name ${source} NAME_WE)
+  list(APPEND all_headers ${headers})
+  set(definitions "")
+  foreach(kernel IN LISTS kernels)
+    string(APPEND declarations "extern template void launch(emulated&, extent3, ${kernel} const&);\n")
+    string(APPEND definitions "template void launch(emulated&, extent3, ${kernel} const&);\n")
+  endforeach()
+  list(JOIN headers "\n" headers)
+  file(CONFIGURE OUTPUT ${folder}/${name}.cpp @ONLY CONTENT
+    "#include <unetdn/devices/emulated.hpp>\n@headers@\n\nnamespace unetdn {\n@definitions@}\n")
+  list(APPEND instances ${folder}/${name}.cpp)
+endforeach()
+list(REMOVE_DUPLICATES all_headers)
+list(JOIN all_headers "\n" all_headers)
+file(CONFIGURE OUTPUT ${folder}/include/emulated_kernels.hpp @ONLY CONTENT
+  "#pragma once\n#include <unetdn/devices/emulated.hpp>\n@all_headers@\n\nnamespace unetdn {\n@declarations@}\n")
+
+add_library(unetdn_emulated_kernels STATIC EXCLUDE_FROM_ALL ${instances})
+target_link_libraries(unetdn_emulated_kernels PUBLIC unetdn)
+target_include_directories(unetdn_emulated_kernels INTERFACE ${folder}/include)
+unetdn_warnings(unetdn_emulated_kernels)
