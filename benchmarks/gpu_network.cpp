@@ -19,8 +19,11 @@
 #include <unetdn/unet.hpp>
 
 #include "devices.hpp"
+#include "statistics.hpp"
 
 namespace {
+
+using benchmarks::median;
 
 struct settings {
   unetdn::unet_config network;
@@ -29,11 +32,6 @@ struct settings {
   double gemm_tflops = 0, copy_gbs = 0;
   bool training = false, json = false, profile = false;
 };
-
-double median(std::vector<double>& v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
 
 /// Median over `repetitions` of the seconds that one piece of work takes, of `times` of them one behind the other: a
 /// GPU's queue does not run dry, as it does not in use.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Speed of the operations on the cpu device: operations and bytes a second, as shares of the multiply-add peak ("of
-// peak") and of the copying speed of memory ("of copy") that are measured right before. What stays in caches moves more
-// than memory could. Where its library was found, oneDNN's convolutions have rows beside ours.
+// peak") and of the copying speed of memory ("of copy") that are measured right beside; by the median of a row's
+// passes, whose mean is the time that is printed. What stays in caches moves more than memory could. Where its library
+// was found, oneDNN's convolutions have rows beside ours.
 //
 //   kernels [--shape n,h,w,c,k]... [--threads N] [--benchmark_filter=...] [--benchmark_out=run.json]
 //
@@ -42,6 +43,7 @@
 #include "onednn.hpp"
 #include "peak.hpp"
 #include "reference/loss.hpp"
+#include "statistics.hpp"
 
 namespace {
 
@@ -78,18 +80,17 @@ void add(std::string const& name, cpu& dev, op_cost cost, double limit, std::fun
     }
     double const copy_speed = benchmarks::copy_bandwidth(dev);
     double peak = benchmarks::multiply_add_peak<float>(dev, which);
-    double seconds = 0;
-    std::size_t passes = 0;
+    std::vector<double> seconds;
     for (auto _ : state) {
       auto const begin = std::chrono::steady_clock::now();
       pass();
       double const taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
       state.SetIterationTime(taken);
-      seconds += taken;
-      ++passes;
+      seconds.push_back(taken);
     }
+    if (seconds.empty()) return;
     peak = std::max(peak, benchmarks::multiply_add_peak<float>(dev, which));
-    double const rate = double(passes) / seconds;
+    double const rate = 1 / benchmarks::median(seconds);
     state.counters["GB/s"] = cost.bytes * rate * 1e-9;
     state.counters["of copy"] = cost.bytes * rate / copy_speed;
     state.counters["GFLOP/s"] = cost.flops * rate * 1e-9;
@@ -203,6 +204,14 @@ void add_conv2d(cpu& dev, layer const& l) {
     return canonical;
   };
 
+  auto const right_y = [=](std::vector<float> const& w, place p) {
+    return std::max(0.0, o->b.data()[p.c] + sum_of_taps([&](int r, int q) {
+                           double sum = 0;
+                           for (int c = 0; c < l.c; ++c)
+                             sum += at(o->x, p.n, p.y + r - 1, p.x + q - 1, c) * w[weight(p.c, c, r, q)];
+                           return sum;
+                         }));
+  };
   auto const forward = [=, &dev] {
     conv2d_forward(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true});
   };
@@ -210,15 +219,27 @@ void add_conv2d(cpu& dev, layer const& l) {
     auto const w = fresh();
     auto const where = places(ys);
     forward();
-    return agree(values(o->y, where), each(where, [&](place p) {
-                   return std::max(0.0, o->b.data()[p.c] + sum_of_taps([&](int r, int q) {
-                                          double sum = 0;
-                                          for (int c = 0; c < l.c; ++c)
-                                            sum += at(o->x, p.n, p.y + r - 1, p.x + q - 1, c) * w[weight(p.c, c, r, q)];
-                                          return sum;
-                                        }));
-                 }));
+    return agree(values(o->y, where), each(where, [&](place p) { return right_y(w, p); }));
   });
+
+  if (unetdn::shape const half = max_pool2d_output_shape(ys); half.size() > 0) {
+    auto const pooled = std::make_shared<tensor<float, cpu>>(dev, half);
+    auto const forward_pooled = [=, &dev] {
+      conv2d_forward(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true, pooled->view()});
+    };
+    op_cost const both{cost.flops, cost.bytes + double(half.size()) * sizeof(float)};
+    add("conv2d/forward_pooled/" + label(l), dev, both, limit, forward_pooled, [=] {
+      auto const w = fresh();
+      auto const where = places(half);
+      forward_pooled();
+      return agree(values(*pooled, where), each(where, [&](place p) {
+                     double most = 0;
+                     for (int i = 0; i < 4; ++i)
+                       most = std::max(most, right_y(w, {p.n, 2 * p.y + i / 2, 2 * p.x + i % 2, p.c}));
+                     return most;
+                   }));
+    });
+  }
 
   auto const backward_data = [=, &dev] {
     conv2d_backward_data(dev, s, o->y.view(), o->w.data(), o->x.view(), o->x.view());

@@ -17,19 +17,17 @@
 #include <unetdn/unet.hpp>
 
 #include "peak.hpp"
+#include "statistics.hpp"
 
 namespace {
+
+using benchmarks::median;
 
 struct settings {
   unetdn::unet_config network;
   int size = 256, batch = 1, threads = 0, repetitions = 9;
   bool training = false, json = false, profile = false, scaling = false;
 };
-
-double median(std::vector<double>& v) {
-  std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(v.size() / 2), v.end());
-  return v[v.size() / 2];
-}
 
 double multiply_add_peak(unetdn::cpu& device) {
   return benchmarks::multiply_add_peak<float>(device, unetdn::cpu_bodies::active_isa());
