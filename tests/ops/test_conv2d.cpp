@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstring>
+#include <limits>
 #include <vector>
 
 #include <unetdn/ops/conv2d.hpp>
@@ -96,6 +98,11 @@ template <class T> struct problem {
   }
 };
 
+/// Equal as memory: a NaN is then like itself.
+template <class T> bool equal_bits(std::vector<T> const& a, std::vector<T> const& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
+}
+
 template <class F> void each_isa_and_case(F f) {
   for (auto const which : instruction_sets()) {
     use_isa const scope{which};
@@ -145,6 +152,39 @@ TEMPLATE_TEST_CASE("conv2d agrees with its definition", "", float, double) {
       CHECK(distance(g.db, p.ref.backward_bias(dy)) <= tolerance<T>(p.weight_terms()));
     }
   });
+}
+
+TEMPLATE_TEST_CASE("conv2d's pooled window has the bits of max_pool2d", "", float, double) {
+  using T = TestType;
+  cpu dev{2};
+  auto const check = [&](conv_case const& c) {
+    problem<T> p{c};
+    INFO(p.label());
+    p.x[p.x.size() / 2] = std::numeric_limits<T>::quiet_NaN();
+    shape const pooled_shape = max_pool2d_output_shape(p.y_shape);
+    for (bool const sliced : {false, true}) {
+      for (bool const relu : {false, true}) {
+        window<T> const x{p.x_shape, sliced, p.x};
+        window<T> alone{p.y_shape, sliced}, y{p.y_shape, sliced};
+        window<T> maxima{pooled_shape, sliced}, pooled{pooled_shape, sliced};
+        auto const packed = p.packed();
+        conv2d_forward(dev, p.s, x.view(), packed.data(), p.bias.data(), alone.view(), {relu});
+        max_pool2d_forward<T>(dev, alone.view(), maxima.view());
+        conv2d_forward(dev, p.s, x.view(), packed.data(), p.bias.data(), y.view(), {relu, pooled.view()});
+        CHECK(equal_bits(y.values(), alone.values()));
+        CHECK(equal_bits(pooled.values(), maxima.values()));
+        CHECK(y.rim_untouched());
+        CHECK(pooled.rim_untouched());
+      }
+    }
+  };
+  each_isa_and_case(check);
+  check({1, 130, 259, 8, 64, 3, 1});  // so large that y is stored past the caches
+  window<T> const x{{1, 4, 4, 8}, false};
+  window<T> y{{1, 4, 4, 8}, false}, pooled{{1, 2, 3, 8}, false};
+  std::vector<T> const w(std::size_t(conv2d_weight_size<cpu>({8, 8, 3})));
+  CHECK_THROWS_WITH(conv2d_forward(dev, {8, 8, 3}, x.view(), w.data(), nullptr, y.view(), {false, pooled.view()}),
+                    Catch::Contains("pooled"));
 }
 
 TEMPLATE_TEST_CASE("conv2d's gradients are its adjoints", "", float, double) {
@@ -313,6 +353,28 @@ TEST_CASE("Winograd's algorithm has equal bits in both orders of its loops") {
       CHECK(dx[0] == dx[1]);
       CHECK(std::count(y[0].begin(), y[0].end(), 0.0f) < std::ptrdiff_t(y[0].size()));
     }
+  }
+}
+
+TEST_CASE("a picture's size does not change the bits of Winograd's algorithm") {
+  cpu dev{2};
+  problem<float> const large{{1, 132, 260, 8, 64, 3, 1}};  // y is stored past the caches
+  auto const packed = large.packed();
+  int const rows = 16, columns = 22;
+  for (auto const which : instruction_sets()) {
+    use_isa const scope{which};
+    window<float> const x{large.x_shape, false, large.x};
+    window<float> whole{large.y_shape, false}, part{{1, rows, columns, 64}, false};
+    conv2d_forward(dev, large.s, x.view(), packed.data(), large.bias.data(), whole.view(), {true});
+    conv2d_forward(dev, large.s, x.view().crop(0, 0, rows, columns), packed.data(), large.bias.data(), part.view(),
+                   {true});
+    // The part's last tiles see zeros where the picture goes on.
+    std::int64_t different = 0;
+    for (int r = 0; r < rows - 4; ++r)
+      for (int c = 0; c < columns - 4; ++c)
+        for (int k = 0; k < 64; ++k) different += whole.view().pixel(0, r, c)[k] != part.view().pixel(0, r, c)[k];
+    INFO(cpu_bodies::name(which));
+    CHECK(different == 0);
   }
 }
 

@@ -281,6 +281,31 @@ TEMPLATE_LIST_TEST_CASE("conv2d's bias, ReLU, mask and accumulation", "", rows) 
   }
 }
 
+TEMPLATE_LIST_TEST_CASE("conv2d's pooled window has the bits of max_pool2d on every device", "", rows) {
+  using T = typename TestType::element;
+  using device = typename TestType::device;
+  std::vector<conv_case> const pooled_cases {
+    {{1, 5, 17, 9}, {9, 33, 3}, odd_slice, slice},
+#if !defined(UNETDN_TSAN)
+        {{2, 18, 35, 8}, {8, 40, 3}, dense, odd_slice}, {{1, 20, 6, 8}, {8, 72, 3}, slice, slice},
+        {{1, 1, 3, 3}, {3, 2, 3}, dense, dense}, {{1, 5, 6, 24}, {24, 3, 1}, slice, dense},
+#endif
+  };
+  for (conv_case const& c : pooled_cases) {
+    on_device<TestType>([&](device& dev) {
+      INFO(label(c));
+      problem<T, device> p{dev, c};
+      shape const pooled_shape = max_pool2d_output_shape(p.y_shape);
+      auto const values = p.forward(c.y_at, true, true);
+      window<T, device> y{dev, p.y_shape, c.y_at}, maxima{dev, pooled_shape, c.y_at}, pooled{dev, pooled_shape, c.x_at};
+      conv2d_forward<T>(dev, p.s, p.x.view(), p.w.view().data, p.bias.view().data, y.view(), {true, pooled.view()});
+      max_pool2d_forward<T>(dev, y.view(), maxima.view());
+      CHECK(y.read() == values);
+      CHECK(pooled.read() == maxima.read());
+    });
+  }
+}
+
 TEMPLATE_LIST_TEST_CASE("conv2d's gradients are its adjoints on every device", "", rows) {
   using T = typename TestType::element;
   using device = typename TestType::device;

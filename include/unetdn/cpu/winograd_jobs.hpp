@@ -40,7 +40,8 @@ struct winograd_tiles {
 };
 
 /// y = epilogue(x * w), or with `adjoint` the data gradient: x is dy, y is dx, and w is read transposed and rotated.
-/// The epilogue adds the bias, then applies ReLU, then the mask (y where mask > 0, else 0).
+/// The epilogue adds the bias, then applies ReLU, then the mask (y where mask > 0, else 0). A tile of y is four windows
+/// of max-pooling, which take it from registers.
 ///
 /// There are two orders of one arithmetic, so the bits are the same. With many tiles the transformed weights are shared
 /// and a unit is a block of tiles. With few tiles their transformed inputs are shared and a unit is a panel of outputs,
@@ -50,6 +51,7 @@ template <class T> struct winograd_correlation {
   view<T const> x;
   view<T> y;
   view<T const> mask;
+  view<T> pooled;  // of y's 2x2 maxima, or empty
   T const* w = nullptr;
   packed_weights weights{0, 0, 0};
   bool adjoint = false;

@@ -6,7 +6,7 @@
 
 namespace unetdn {
 
-/// Convolution with bias and ReLU, either of them optional: y = relu(conv(x, w) + b).
+/// Convolution with bias and ReLU, either of them optional: y = relu(conv(x, w) + b), and perhaps y's 2x2 maxima.
 /// Backward needs x and the gradient dy before the ReLU (see layers/parameters.hpp).
 template <class T, class Device> class conv2d {
  public:
@@ -22,9 +22,10 @@ template <class T, class Device> class conv2d {
   }
 
   /// x[N,H,W,in] -> y[N,P,Q,out], P = ceil(H / stride) for odd kernels, floor(H / 2) for 2x2. `weights` is the
-  /// network's flat array. Throws argument_error where a shape does not fit.
-  void forward(Device& dev, T const* weights, view<T const> x, view<T> y) const {
-    conv2d_forward<T>(dev, shape_, x, weights + weight_offset_, at(weights), y, conv2d_epilogue{relu_});
+  /// network's flat array. `pooled`[N,P/2,Q/2,out], where it is given, takes what max_pool2d makes of y. Throws
+  /// argument_error where a shape does not fit.
+  void forward(Device& dev, T const* weights, view<T const> x, view<T> y, view<T> pooled = {}) const {
+    conv2d_forward<T>(dev, shape_, x, weights + weight_offset_, at(weights), y, {relu_, pooled});
   }
 
   /// Gradients of the parameters, into the flat array `gradients`: overwritten, or added to where `accumulate`.

@@ -69,17 +69,15 @@ template <class T, class Device> class unet_session {
     auto const& layers = net.layers();
     T const* const weights = net.weights();
     Device& dev = *device_;
-    auto const through = [&](auto const& layer, view<T> x, view<T> y) {
-      run(layer.name(), "forward", layer.cost(detail::extents(x)), [&] { layer.forward(dev, weights, x, y); });
+    auto const through = [&](auto const& layer, view<T> x, auto... y) {
+      run(layer.name(), "forward", layer.cost(detail::extents(x)), [&] { layer.forward(dev, weights, x, y...); });
     };
     pad_input();
     view<T> x = at(input_);
     for (int l = 0; l < config_.levels; ++l) {
       auto const& block = layers.encoder[index(l)];
       through(block.conv1, x, at(encoded1_[index(l)]));
-      through(block.conv2, at(encoded1_[index(l)]), skip(l));
-      run(pool_name(l), "forward", traffic_of(skip(l), 1.25),
-          [&] { pool_.forward(dev, skip(l), at(pooled_[index(l)])); });
+      through(block.conv2, at(encoded1_[index(l)]), skip(l), at(pooled_[index(l)]));
       x = at(pooled_[index(l)]);
     }
     through(layers.bottleneck->conv1, x, at(bottleneck1_));
@@ -203,9 +201,9 @@ template <class T, class Device> class unet_session {
   // Steps are numbered in the order of forward; the backward pass of step s is step 2 last + 1 - s.
   void plan_buffers() {
     int const levels = config_.levels;
-    int const output = 6 * levels + 2;
-    auto const encode = [](int l) { return 3 * l; };  // conv1, conv2, pool; the bottleneck is level `levels`
-    auto const decode = [&](int l) { return 3 * levels + 2 + 3 * (levels - 1 - l); };  // up, conv1, conv2
+    int const output = 5 * levels + 2;
+    auto const encode = [](int l) { return 2 * l; };  // conv1, conv2 with pooling; the bottleneck is level `levels`
+    auto const decode = [&](int l) { return 2 * levels + 2 + 3 * (levels - 1 - l); };  // up, conv1, conv2
     auto const back = [&](int step) { return 2 * output + 1 - step; };
     bool const training = mode_ == session_mode::training;
     // Alive from its producer to its last reader in forward, and in training until its producer's backward is done.
@@ -223,7 +221,7 @@ template <class T, class Device> class unet_session {
       int const c = config_.width(l);
       encoded1_.push_back(live("encoded1" + level, l, c, encode(l), encode(l) + 1));
       joined_.push_back(live("joined" + level, l, 2 * c, encode(l) + 1, decode(l) + 1));
-      pooled_.push_back(live("pooled" + level, l + 1, c, encode(l) + 2, encode(l + 1)));
+      pooled_.push_back(live("pooled" + level, l + 1, c, encode(l) + 1, encode(l + 1)));
       decoded1_.push_back(live("decoded1" + level, l, c, decode(l) + 1, decode(l) + 2));
       decoded2_.push_back(live("decoded2" + level, l, c, decode(l) + 2, decode(l) + 3));
       if (training) {

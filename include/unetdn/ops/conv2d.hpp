@@ -16,6 +16,7 @@
 #include <unetdn/ops/checks.hpp>
 #include <unetdn/ops/conv2d_kernels.hpp>
 #include <unetdn/ops/cost.hpp>
+#include <unetdn/ops/max_pool2d.hpp>
 #include <unetdn/ops/weight_layout.hpp>
 
 namespace unetdn {
@@ -27,8 +28,9 @@ struct conv2d_shape {
 };
 
 /// What follows the convolution in the same pass over y.
-struct conv2d_epilogue {
+template <class T> struct conv2d_epilogue {
   bool relu = false;
+  view<T> pooled = {};  ///< [N,P/2,Q/2,out] or empty: takes what max_pool2d_forward makes of y
 };
 
 /// Throws argument_error unless the operations below take `s`.
@@ -120,24 +122,32 @@ void conv2d_unpack_weights(conv2d_shape s, std::span<T const> packed, std::span<
 /// float, 3x3 kernels with stride 1 and at least 8 channels in and out run by Winograd's F(4x4,3x3) (Lavin and Gray,
 /// "Fast Algorithms for Convolutional Neural Networks", 2016), which computes 4 x 4 outputs together. An output's
 /// arithmetic depends on the convolution's shape alone, and there on its place in its 4 x 4: a part of the picture that
-/// begins at multiples of 4 has the bits of the whole picture, but for the 4 x 4 outputs at the part's rim. x and y
-/// must not overlap. Throws argument_error where extents do not fit.
+/// begins at multiples of 4 has the bits of the whole picture, but for the 4 x 4 outputs at the part's rim. x, y and
+/// the pooled window must not overlap. Throws argument_error where extents do not fit.
 template <class T, class Device>
 void conv2d_forward(Device& dev, conv2d_shape s, std::type_identity_t<view<T const>> x, T const* w,
-                    std::type_identity_t<T const*> bias, std::type_identity_t<view<T>> y, conv2d_epilogue ep = {}) {
+                    std::type_identity_t<T const*> bias, std::type_identity_t<view<T>> y,
+                    std::type_identity_t<conv2d_epilogue<T>> ep = {}) {
   static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("conv2d_forward", "y", y, conv2d_output_shape(s, detail::extents(x)));
+  if (ep.pooled)
+    detail::check_extents("conv2d_forward", "pooled", ep.pooled, max_pool2d_output_shape(detail::extents(y)));
   if constexpr (detail::is_cpu<Device>) {
     if constexpr (detail::has_winograd<T>) {
-      if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s)))
-        return cpu_bodies::run(
-            dev, cpu_bodies::winograd_forward_job<T>(dev.threads(), detail::packed(s), x, w, bias, ep.relu, y));
+      if (cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s))) {
+        auto job = cpu_bodies::winograd_forward_job<T>(dev.threads(), detail::packed(s), x, w, bias, ep.relu, y);
+        job.pooled = ep.pooled;
+        return cpu_bodies::run(dev, job);
+      }
     }
     cpu_bodies::run_forward(
         dev, cpu_bodies::forward_job<T>(dev.threads(), detail::geometry(s), detail::packed(s), x, w, bias, ep.relu, y));
   } else {
-    detail::launch_conv2d_forward<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, x, w, bias, ep.relu, y);
+    auto const layout = detail::layout<Device>(s);
+    detail::launch_conv2d_forward<T>(dev, layout, s.kernel, s.stride, x, w, bias, ep.relu, y, ep.pooled);
+    if (detail::takes_halo(s.kernel, s.stride)) return;
   }
+  if (ep.pooled) max_pool2d_forward<T>(dev, y, ep.pooled);
 }
 
 /// dx = conv^T(dy), zero where mask <= 0:

@@ -46,14 +46,14 @@ template <class T> kernels::conv2d_finish<T> finish_of(T const* bias, bool relu,
   return {bias, relu, mask, aligned_pixels(y) && (!mask || aligned_pixels(mask))};
 }
 
-/// y = finish(x * w) by conv2d_halo.
+/// y = finish(x * w) by conv2d_halo, and y's 2x2 maxima where `pooled` is given.
 template <bool Flipped, class T, class Device>
 void launch_halo(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
-                 kernels::conv2d_finish<T> const& finish) {
+                 kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
   with_operand<T>(dev, [&](auto operand) {
     with_tile(y.c, [&](auto tile) {
       using kernel = kernels::conv2d_halo<typename decltype(operand)::type, tile.value, Flipped>;
-      launch(dev, kernel::grid(y), kernel{x, aligned_pixels(x), w, layout, y, finish});
+      launch(dev, kernel::grid(y), kernel{x, aligned_pixels(x), w, layout, y, finish, pooled, aligned_pixels(pooled)});
     });
   });
 }
@@ -75,14 +75,15 @@ void launch_gather(Device& dev, kernels::conv_weights layout, kernels::tap_grid 
 inline bool takes_halo(int kernel, int stride) { return kernel == 3 && stride == 1; }
 inline int conv2d_padding(int kernel) { return (kernel - 1) / 2; }
 
+/// `pooled` is left to others where the halo kernel does not compute y.
 template <class T, class Device>
 void launch_conv2d_forward(Device& dev, kernels::conv_weights layout, int kernel, int stride, view<T const> const& x,
-                           T const* w, T const* bias, bool relu, view<T> const& y) {
+                           T const* w, T const* bias, bool relu, view<T> const& y, view<T> const& pooled) {
   if (y.size() == 0) return;
   check_kernel_extents("conv2d_forward", y);
   check_weights_aligned("conv2d_forward", w);
   auto const finish = finish_of<T>(bias, relu, {}, y);
-  if (takes_halo(kernel, stride)) return launch_halo<false>(dev, layout, x, w, y, finish);
+  if (takes_halo(kernel, stride)) return launch_halo<false>(dev, layout, x, w, y, finish, pooled);
   int const padding = conv2d_padding(kernel);
   launch_gather<false>(dev, layout, {kernel, kernel, 0, kernel, 1, stride, -padding, -padding, 1}, x, w, y, finish);
 }
@@ -96,7 +97,7 @@ void launch_conv2d_backward_data(Device& dev, kernels::conv_weights layout, int 
   check_kernel_extents("conv2d_backward_data", dx);
   check_weights_aligned("conv2d_backward_data", w);
   if (takes_halo(kernel, stride))
-    return launch_halo<true>(dev, layout, dy, w, dx, finish_of<T>(nullptr, false, mask, dx));
+    return launch_halo<true>(dev, layout, dy, w, dx, finish_of<T>(nullptr, false, mask, dx), {});
   int const padding = conv2d_padding(kernel);
   for (int row = 0; row < std::min(stride, dx.h); ++row) {
     for (int column = 0; column < std::min(stride, dx.w); ++column) {

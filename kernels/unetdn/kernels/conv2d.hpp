@@ -7,7 +7,8 @@ namespace unetdn::kernels {
 /// 3x3 convolution with stride 1 and zero padding 1, by implicit matrix products:
 ///   y[n][p][q][k] = finish(sum over r, s, c of x[n][p+r-1][q+s-1][c] w[k][r][s][c])             (forward)
 ///   y[n][p][q][k] = finish(sum over r, s, c of x[n][p+r-1][q+s-1][c] w[c][2-r][2-s][k])  Flipped: the data gradient,
-/// where x is the gradient dy, y is dx, and the very same weights are read transposed.
+/// where x is the gradient dy, y is dx, and the very same weights are read transposed. Where `pooled` is given,
+///   pooled[n][p][q][k] = maximum over r, s in {0, 1} of y[n][2p+r][2q+s][k], from shared memory.
 /// x[N,H,W,C], y[N,H,W,K] are any windows, each perhaps a channel slice; w as conv_weights says; sums in float.
 ///
 /// Operand: bf16 or fp16, or of float data tf32 (tensor cores) or float (ordinary multiply-adds).
@@ -31,6 +32,7 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
   static constexpr int M = tile * warp_columns / warps;  // fragments of c of one warp
   static constexpr int N = 4;
   static_assert(TileK == 32 || TileK == 64);
+  static_assert(M % 2 == 0, "a window of pooled has both its rows in one warp");
 
   struct stage {
     alignas(128) T x[halo * halo * depth];
@@ -59,6 +61,8 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
   conv_weights layout;
   view<T> y;
   conv2d_finish<T> finish;
+  view<T> pooled;
+  bool pooled_aligned;
 
   static extent3 grid(view<T> const& y) {
     return {ceil_div(y.h, tile) * ceil_div(y.w, tile) * ceil_div(y.c, TileK), y.n};
@@ -164,6 +168,10 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
       int const q = q0 + row % tile;
       return {p < y.h && q < y.w ? image : -1, p, q};
     });
+    if constexpr (!Flipped) {
+      if (pooled)
+        store_maxima<M>(block, s.y[block.warp()], pooled, pooled_aligned, image, (p0 + row0) / 2, q0 / 2, k0 + column0);
+    }
   }
 };
 

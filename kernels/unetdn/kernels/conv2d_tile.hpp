@@ -6,6 +6,7 @@
 #include <unetdn/core/view.hpp>
 #include <unetdn/kernels/conv_weights.hpp>
 #include <unetdn/kernels/elementwise.hpp>
+#include <unetdn/kernels/max_pool2d.hpp>
 
 // What the convolution kernels share: how tiles lie in shared memory, how they get there, and how results leave.
 
@@ -111,6 +112,34 @@ UNETDN_DEVICE void store_tile(Block& block, fragment_c const (&r_c)[M][N], T (&s
       }
     }
     store_piece(y.pixel(at.image, at.row, at.column) + first + channel, r_y, count, finish.aligned);
+  }
+}
+
+/// Stores the 2x2 maxima of what store_tile left in s_y, M rows of 16 pixels, in `pooled` from pixel (row0, column0)
+/// and channel `first` on.
+template <int M, class T, int Pitch, class Block>
+UNETDN_DEVICE void store_maxima(Block& block, T (&s_y)[M * 16][Pitch], view<T> const& pooled, bool aligned, int image,
+                                int row0, int column0, int first) {
+  constexpr int windows = M / 2 * 8;
+  constexpr int pieces = Pitch / piece_size<T> - 1;
+  for (int i = block.lane(); i < windows * pieces; i += warp_size) {
+    int const window = i / pieces;
+    int const channel = i % pieces * piece_size<T>;
+    int const row = row0 + window / 8;
+    int const column = column0 + window % 8;
+    int const left = pooled.c - first - channel;
+    if (row >= pooled.h || column >= pooled.w || left <= 0) continue;
+    int const corner = window / 8 * 32 + window % 8 * 2;
+    piece<T> r_maximum;
+    copy_aligned<16>(r_maximum.r, &s_y[corner][channel]);
+    UNETDN_UNROLL
+    for (int k = 1; k < 4; ++k) {
+      piece<T> r_next;
+      copy_aligned<16>(r_next.r, &s_y[corner + k / 2 * 16 + k % 2][channel]);
+      raise_to(r_maximum, r_next);
+    }
+    store_piece(pooled.pixel(image, row, column) + first + channel, r_maximum,
+                left < piece_size<T> ? left : piece_size<T>, aligned);
   }
 }
 

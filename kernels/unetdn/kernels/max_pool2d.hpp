@@ -9,6 +9,14 @@ namespace unetdn::kernels {
 /// `best` is NaN already.
 UNETDN_HD inline bool takes_maximum(float next, float best) { return next > best || (next != next && best == best); }
 
+/// Raises each element of a piece to the one of another pixel.
+template <class T> UNETDN_DEVICE void raise_to(piece<T>& maximum, piece<T> const& next) {
+  UNETDN_UNROLL
+  for (int i = 0; i < piece_size<T>; ++i) {
+    if (takes_maximum(float(next.r[i]), float(maximum.r[i]))) maximum.r[i] = next.r[i];
+  }
+}
+
 /// y[n][i][j][c] = maximum over r, q in {0, 1} of x[n][2i+r][2j+q][c]: x[N,H,W,C], y[N,H/2,W/2,C], rounded down. NaN
 /// where a window holds one.
 ///
@@ -25,13 +33,8 @@ template <class T> struct max_pool2d_forward {
       T const* const from = x.pixel(image, 2 * row, 2 * column) + channel;
       piece<T> r_y = load_piece(from, count, aligned);
       UNETDN_UNROLL
-      for (int i = 1; i < 4; ++i) {
-        piece<T> const r_x = load_piece(from + i / 2 * x.row_stride + i % 2 * x.pixel_stride, count, aligned);
-        UNETDN_UNROLL
-        for (int j = 0; j < piece_size<T>; ++j) {
-          if (takes_maximum(float(r_x.r[j]), float(r_y.r[j]))) r_y.r[j] = r_x.r[j];
-        }
-      }
+      for (int i = 1; i < 4; ++i)
+        raise_to(r_y, load_piece(from + i / 2 * x.row_stride + i % 2 * x.pixel_stride, count, aligned));
       store_piece(y.pixel(image, row, column) + channel, r_y, count, aligned);
     });
   }

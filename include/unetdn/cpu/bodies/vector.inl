@@ -33,6 +33,19 @@ template <class T> inline void store_part(T* p, vec<T> v, int count) {
 /// x - 0 folds to one broadcast instruction; 0 + x would not, because of -0.
 template <class T> inline vec<T> broadcast(T x) { return x - vec<T>{}; }
 
+/// v, rounded: a product that it comes from is not contracted into a sum with what follows. Else one expression could
+/// have different bits in two places.
+template <class T> UNETDN_ALWAYS_INLINE vec<T> rounded(vec<T> v) {
+#if UNETDN_X86_BODIES
+  __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
+#elif defined(__GNUC__)
+  __asm__("" : "+m"(v));
+#endif
+  return v;
+}
+
 /// Sixteen elements, whatever the length of a vector.
 template <class T> inline void copy_group(T const* from, T* to) {
   UNETDN_UNROLL_TILE

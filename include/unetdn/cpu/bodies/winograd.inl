@@ -174,12 +174,16 @@ template <class T> struct tile_writer {
       bias[v] = job.bias ? load_part(job.bias + k + v * lanes<T>, outputs - v * lanes<T>) : vec<T>{};
   }
   bool whole() const { return rows == winograd_output && cols == winograd_output && outputs == group_channels; }
+  /// With bias and ReLU.
+  vec<T> finished(int v, vec<T> value) const {
+    value = rounded<T>(value) + bias[v];
+    if (relu) value = value < T(0) ? vec<T>{} : value;  // this way round a NaN stays visible
+    return value;
+  }
 
-  /// Takes one vector of one pixel. `Whole`: all lanes exist.
+  /// Takes one finished vector of one pixel. `Whole`: all lanes exist.
   template <bool Whole> void put(int r, int c, int v, vec<T> value) const {
     int const i = v * lanes<T>;
-    value += bias[v];
-    if (relu) value = value < T(0) ? vec<T>{} : value;  // this way round a NaN stays visible
     if (mask) {
       T const* const m = mask + r * mask_row + c * mask_pixel + i;
       value = (Whole ? load(m) : load_part(m, outputs - i)) > T(0) ? value : vec<T>{};
@@ -193,6 +197,20 @@ template <class T> struct tile_writer {
       store(to, value);
   }
 };
+
+/// The 2x2 maxima of a tile's finished outputs k to k + 15.
+template <class T>
+inline void pool_tile(view<T> const& pooled, winograd_tiles::place tile, int k,
+                      vec<T> const (&values)[winograd_output][winograd_output][group_vectors<T>]) {
+  int const row = tile.row / 2, col = tile.col / 2;
+  for (int r = 0; r < std::min(2, pooled.h - row); ++r)
+    for (int c = 0; c < std::min(2, pooled.w - col); ++c)
+      for (int v = 0; v < group_vectors<T>; ++v) {
+        auto const at = [&](int i, int j) { return values[2 * r + i][2 * c + j][v]; };
+        vec<T> const maximum = larger<T>(larger<T>(at(0, 0), at(0, 1)), larger<T>(at(1, 0), at(1, 1)));
+        store_part(pooled.pixel(tile.image, row + r, col + c) + k + v * lanes<T>, maximum, pooled.c - k - v * lanes<T>);
+      }
+}
 
 /// The span's outputs of tiles first, first + 1, ... from their sums.
 template <class T>
@@ -210,13 +228,14 @@ inline void finish_tiles(winograd_correlation<T> const& job, winograd_span span,
       }
       auto const get = [&](int r, int c, int v) { return load(m[v] + (r * 6 + c) * point); };
       tile_writer<T> const out{job, tile, span.first_output() + k};
-      if (out.whole() && !out.past_caches) {
-        transform_output<T>(get, [&](int r, int c, int v, vec<T> value) { out.template put<true>(r, c, v, value); });
+      if (out.whole() && !out.past_caches && !job.pooled) {
+        transform_output<T>(
+            get, [&](int r, int c, int v, vec<T> value) { out.template put<true>(r, c, v, out.finished(v, value)); });
         continue;
       }
-      // Stores past the caches want whole lines at once.
+      // Stores past the caches want whole lines at once, and pooling pixels.
       vec<T> values[winograd_output][winograd_output][group_vectors<T>];
-      transform_output<T>(get, [&](int r, int c, int v, vec<T> value) { values[r][c][v] = value; });
+      transform_output<T>(get, [&](int r, int c, int v, vec<T> value) { values[r][c][v] = out.finished(v, value); });
       for (int r = 0; r < out.rows; ++r)
         for (int c = 0; c < out.cols; ++c)
           for (int v = 0; v < group_vectors<T>; ++v) {
@@ -225,6 +244,7 @@ inline void finish_tiles(winograd_correlation<T> const& job, winograd_span span,
             else if (out.outputs > v * lanes<T>)
               out.template put<false>(r, c, v, values[r][c][v]);
           }
+      if (job.pooled) pool_tile<T>(job.pooled, tile, span.first_output() + k, values);
     }
   }
 }
