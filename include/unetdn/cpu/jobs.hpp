@@ -135,7 +135,7 @@ template <class T> struct correlation {
 
   /// Cuts the work into units for so many workers; every output is computed alike however it is cut.
   void plan(int workers) {
-    // At 64 channels a packed block and a chunk of weights share the second-level cache; the rims of a block, which its
+    // At 64 channels a packed block and its sums share the second-level cache; the rims of a block, which its
     // neighbours pack again, stay a small part of it.
     constexpr int block_cols = 128, block_pixels = 256;
     int const wanted_units = 4 * workers;  // so that none waits long for the last
@@ -153,9 +153,26 @@ template <class T> struct correlation {
     panel_units = ceil_div(weights.panels(), panels_per_unit);
   }
   int units() const { return blocks.count() * panel_units; }
-  /// Elements of scratch a worker needs: the packed block, then the sums of a block of outputs.
-  std::size_t worker_elements() const { return static_cast<std::size_t>(layout.elements() + sums_elements()); }
+  /// Elements of scratch a worker needs: the packed block, the sums of a block of outputs, a chunk of weights.
+  std::size_t worker_elements() const {
+    return static_cast<std::size_t>(layout.elements() + sums_elements() + weights_elements());
+  }
   std::ptrdiff_t sums_elements() const { return std::ptrdiff_t(blocks.rows.size) * blocks.cols.size * panel_outputs; }
+
+  /// How many channels, in whole groups, are multiplied before the sums go back to memory, for a tile of so many
+  /// outputs: their weights leave most of a first-level cache to the pixels. However many, an output's terms are added
+  /// in the same order.
+  static int chunk_channels(int tap_count, int outputs) {
+    return std::max(1, chunk_bytes / (std::max(1, tap_count) * outputs * int(sizeof(T))) / group_channels) *
+           group_channels;
+  }
+  std::ptrdiff_t weights_elements() const {
+    return std::max(chunk_bytes / std::ptrdiff_t(sizeof(T)),
+                    std::ptrdiff_t(weights.taps) * group_channels * panel_outputs);
+  }
+
+ private:
+  static constexpr int chunk_bytes = 8 << 10;
 };
 
 /// dw[c][t][k] = sum over positions (i, j) of x[sx i + t.x.y][sx j + t.x.x][c] g[sg i + t.g.y][sg j + t.g.x][k], and

@@ -3,24 +3,19 @@
 //
 // A register tile is up to UNETDN_TILE_PIXELS neighbouring positions x two vectors of outputs. It stays in registers
 // over all taps and channels of a chunk: each step loads two vectors of weights and broadcasts one value a pixel, so it
-// is bound by the multiply-add units. The chunk's weights, at most 64 KiB for each block of outputs, are streamed from
-// the second-level cache, once a tile.
+// is bound by the multiply-add units. The chunk's weights for these outputs are first copied side by side, so that they
+// stay in the first-level cache while the tiles of a block pass over them: in the panel they lie so far apart that they
+// would compete for a few of its sets.
 
 inline constexpr int tile_pixels = UNETDN_TILE_PIXELS;
 inline constexpr int tile_vectors = 2;
 template <class T> inline constexpr int tile_outputs = tile_vectors* lanes<T>;
 
-/// Where a tap's values lie: relative to the position in the packed block, and to the channel's weights.
-struct tap_index {
-  std::ptrdiff_t x, w;
-};
-
 /// What is the same for all tiles of one chunk of channels.
 template <class T> struct tile_terms {
-  tap_index const* taps;
+  std::ptrdiff_t const* taps;  // where their values lie in the packed block, relative to the position
   int tap_count;
-  T const* w;
-  std::ptrdiff_t w_channel;  // from one channel's weights to the next one's
+  T const* w;  // [group of channels][tap][channel][outputs of the tile]
   int channels;
   std::ptrdiff_t x_group;  // from one group of 16 channels to the next
 };
@@ -38,13 +33,12 @@ inline void multiply_tile(tile_terms<T> const& terms, T const* x, T* sums, bool 
   T const* w = terms.w;
   for (int group = 0; group < terms.channels; group += group_channels, x += terms.x_group) {
     int const channels = std::min(group_channels, terms.channels - group);
-    for (tap_index const *t = terms.taps, *end = t + terms.tap_count; t != end; ++t) {
-      T const* w_tap = w + t->w;
-      T const* x_tap = x + t->x;
-      for (int c = 0; c < channels; ++c, w_tap += terms.w_channel, ++x_tap) {
+    for (std::ptrdiff_t const *t = terms.taps, *end = t + terms.tap_count; t != end; ++t) {
+      T const* x_tap = x + *t;
+      for (int c = 0; c < channels; ++c, w += Vectors * lanes<T>, ++x_tap) {
         vec<T> r_w[Vectors];
         UNETDN_UNROLL_TILE
-        for (int v = 0; v < Vectors; ++v) r_w[v] = load(w_tap + v * lanes<T>);
+        for (int v = 0; v < Vectors; ++v) r_w[v] = load(w + v * lanes<T>);
         UNETDN_UNROLL_TILE
         for (int p = 0; p < Pixels; ++p) {
           vec<T> const r_x = broadcast(x_tap[p * group_channels]);
@@ -53,7 +47,6 @@ inline void multiply_tile(tile_terms<T> const& terms, T const* x, T* sums, bool 
         }
       }
     }
-    w += channels * terms.w_channel;
   }
 
   UNETDN_UNROLL_TILE
@@ -82,28 +75,43 @@ inline void multiply_row(tile_terms<T> const& terms, int pixels, T const* x, T* 
   }
 }
 
+/// The taps of a phase: where their values lie in the packed block, and their weights behind the channel's first.
+struct tap_indices {
+  int count;
+  std::ptrdiff_t x[max_taps], w[max_taps];
+};
+
 /// The outputs that one sweep over a block of positions computes.
 struct output_block {
   int rows, cols;    // of the block of positions
   int first, count;  // outputs that exist; the sums are padded to whole vectors
 };
 
+/// Copies the weights of some channels, whole groups and perhaps a part, for the outputs of a tile: see tile_terms.
+template <class T, int Vectors>
+inline void pack_tile_weights(tap_indices const& taps, T const* w, std::ptrdiff_t w_channel, int channels, T* to) {
+  for (int group = 0; group < channels; group += group_channels, w += group_channels * w_channel)
+    for (int t = 0; t < taps.count; ++t) {
+      T const* from = w + taps.w[t];
+      int const end = std::min(group_channels, channels - group);
+      for (int c = 0; c < end; ++c, from += w_channel, to += Vectors * lanes<T>) {
+        fetch_early(from + 8 * w_channel);
+        UNETDN_UNROLL_TILE
+        for (int v = 0; v < Vectors; ++v) store(to + v * lanes<T>, load(from + v * lanes<T>));
+      }
+    }
+}
+
 /// sums[row][col][outputs] over all taps and channels.
 template <class T, int Vectors>
-inline void multiply_block(correlation<T> const& job, tap_index const* taps, int tap_count, T const* packed, T const* w,
-                           int w_width, output_block const& out, T* sums) {
-  // The chunks of channels depend on the kernel alone: so does the order in which an output's terms are added.
-  constexpr int weight_bytes = 64 << 10;
-  int const step = std::max(1, tap_count) * Vectors * UNETDN_VECTOR_BYTES;
-  int const chunk = std::max(1, weight_bytes / step / group_channels) * group_channels;
+inline void multiply_block(correlation<T> const& job, tap_indices const& taps, T const* packed, T const* w, int w_width,
+                           output_block const& out, T* tile_weights, T* sums) {
+  int const chunk = job.chunk_channels(taps.count, Vectors * lanes<T>);
   std::ptrdiff_t const w_channel = std::ptrdiff_t(job.weights.taps) * w_width;
   for (int c = 0; c < job.weights.channels; c += chunk) {
-    tile_terms<T> const terms{taps,
-                              tap_count,
-                              w + c * w_channel,
-                              w_channel,
-                              std::min(chunk, job.weights.channels - c),
-                              job.layout.group_elements()};
+    int const channels = std::min(chunk, job.weights.channels - c);
+    pack_tile_weights<T, Vectors>(taps, w + c * w_channel, w_channel, channels, tile_weights);
+    tile_terms<T> const terms{taps.x, taps.count, tile_weights, channels, job.layout.group_elements()};
     T const* const x = packed + c / group_channels * job.layout.group_elements();
     for (int r = 0; r < out.rows; ++r)
       multiply_row<T, Vectors>(terms, out.cols, x + r * job.layout.position_row(),
@@ -149,25 +157,27 @@ inline void store_block(correlation<T> const& job, typename correlation<T>::phas
 
 template <class T, int Vectors>
 inline void correlate_outputs(correlation<T> const& job, typename correlation<T>::phase const& phase,
-                              tap_index const* taps, int image, int row, int col, T const* w, int w_width,
-                              output_block const& out, T const* packed, T* sums) {
-  multiply_block<T, Vectors>(job, taps, phase.taps, packed, w, w_width, out, sums);
+                              tap_indices const& taps, int image, int row, int col, T const* w, int w_width,
+                              output_block const& out, T const* packed, T* tile_weights, T* sums) {
+  multiply_block<T, Vectors>(job, taps, packed, w, w_width, out, tile_weights, sums);
   store_block(job, phase, image, row, col, out, Vectors, sums);
 }
 
 /// All outputs of one panel for one block of positions.
 template <class T>
 inline void correlate_panel(correlation<T> const& job, typename correlation<T>::phase const& phase, int image, int row,
-                            int col, int panel, T const* packed, T* sums) {
+                            int col, int panel, T const* packed, T* tile_weights, T* sums) {
   int const rows = std::min(job.blocks.rows.size, phase.y.h - row);
   int const cols = std::min(job.blocks.cols.size, phase.y.w - col);
   if (rows <= 0 || cols <= 0) return;
 
   int const width = job.weights.width(panel);
-  tap_index taps[max_taps];
+  tap_indices taps;
+  taps.count = phase.taps;
   for (int t = 0; t < phase.taps; ++t) {
     tap const& from = job.tap_list[phase.first_tap + t];
-    taps[t] = {job.layout.index(from.x), std::ptrdiff_t(from.weight) * width};
+    taps.x[t] = job.layout.index(from.x);
+    taps.w[t] = std::ptrdiff_t(from.weight) * width;
   }
   for (int k = 0; k < width; k += tile_outputs<T>) {
     int const first = panel * panel_outputs + k;
@@ -176,11 +186,11 @@ inline void correlate_panel(correlation<T> const& job, typename correlation<T>::
     T const* const w = job.w + job.weights.panel_begin(panel) + k;
     if constexpr (tile_outputs < T >> group_channels) {  // else every panel's width is a multiple of a tile's
       if (width - k < tile_outputs<T>) {
-        correlate_outputs<T, 1>(job, phase, taps, image, row, col, w, width, out, packed, sums);
+        correlate_outputs<T, 1>(job, phase, taps, image, row, col, w, width, out, packed, tile_weights, sums);
         continue;
       }
     }
-    correlate_outputs<T, tile_vectors>(job, phase, taps, image, row, col, w, width, out, packed, sums);
+    correlate_outputs<T, tile_vectors>(job, phase, taps, image, row, col, w, width, out, packed, tile_weights, sums);
   }
 }
 
@@ -191,10 +201,11 @@ template <class T> void correlate(correlation<T> const& job, int unit, T* scratc
   int const image = job.blocks.image(block), row = job.blocks.row(block), col = job.blocks.col(block);
   T* const packed = scratch;
   T* const sums = scratch + job.layout.elements();
+  T* const tile_weights = sums + job.sums_elements();
   pack_block(job.x, image, row, col, job.layout, packed);
   for (int p = 0; p < job.phases; ++p)
     for (int panel = first_panel; panel < last_panel; ++panel)
-      correlate_panel(job, job.phase_list[p], image, row, col, panel, packed, sums);
+      correlate_panel(job, job.phase_list[p], image, row, col, panel, packed, tile_weights, sums);
 }
 
 /// The same weights with input and output channels exchanged, lanes x lanes at a time, in an order that reads and

@@ -46,6 +46,9 @@ template <class T> UNETDN_ALWAYS_INLINE vec<T> rounded(vec<T> v) {
   return v;
 }
 
+/// Begins to bring a line to the first-level cache; any address will do.
+template <class T> inline void fetch_early(T const* p) { __builtin_prefetch(p); }
+
 /// Sixteen elements, whatever the length of a vector.
 template <class T> inline void copy_group(T const* from, T* to) {
   UNETDN_UNROLL_TILE

@@ -51,6 +51,9 @@ template <class T> struct winograd_weights {
   }
 };
 
+/// Weights of a large layer come from memory, in pieces too small for the processor to see where the next one lies.
+inline constexpr int weights_ahead = 4;  // channels
+
 /// Transforms the weights of `count` input channels from `first` on; they become channels u_first, ... of u.
 template <class T>
 inline void transform_weights(winograd_correlation<T> const& job, winograd_span span, int first, int count,
@@ -59,9 +62,11 @@ inline void transform_weights(winograd_correlation<T> const& job, winograd_span 
   std::ptrdiff_t const w_channel = std::ptrdiff_t(9) * width;
   T const* w = job.w + job.weights.panel_begin(span.panel) + first * w_channel + span.first;
   for (int c = 0; c < count; ++c, w += w_channel)
-    for (int k = 0; k < span.width; k += group_channels)
+    for (int k = 0; k < span.width; k += group_channels) {
+      for (int t = 0; t < 9; ++t) fetch_early(w + weights_ahead * w_channel + t * width + k);
       transform_kernel<T>([&](int r, int s, int v) { return load(w + (r * 3 + s) * width + k + v * lanes<T>); },
                           u.writer(u_first + c, k));
+    }
 }
 
 /// The same for the data gradient: its input channels are the weights' outputs, its outputs their channels, and its
@@ -112,11 +117,11 @@ template <class T> inline std::ptrdiff_t sums_point(winograd_correlation<T> cons
 template <class T>
 inline void multiply_points(winograd_correlation<T> const& job, int tiles, int channels, T const* v,
                             winograd_weights<T> const& u, T* sums, bool add) {
-  constexpr tap_index only_tap{0, 0};
+  constexpr std::ptrdiff_t only_tap = 0;
   for (int e = 0; e < winograd_points; ++e) {
     for (int k = 0; k < u.width; k += tile_outputs<T>) {
       int const outputs = strip_outputs<T>(u.width, k / tile_outputs<T>);
-      tile_terms<T> const terms{&only_tap, 1, u.at(0, k) + e * u.point(), outputs, channels, job.input_group()};
+      tile_terms<T> const terms{&only_tap, 1, u.at(0, k) + e * u.point(), channels, job.input_group()};
       T* const to = sums + std::ptrdiff_t(k) * job.blocks.size;
       if (outputs == tile_outputs<T>)
         multiply_row<T, tile_vectors>(terms, tiles, v, to, add);
