@@ -21,6 +21,7 @@ test       header:nlohmann/json.hpp       nlohmann-json3-dev  json-devel        
 test       command:git                    git                 git                     git
 test       command:clang++                clang               clang                   clang
 test       sanitizer:fuzzer           libclang-rt-dev     compiler-rt             compiler-rt
+test       command:llvm-symbolizer        llvm                llvm                    llvm
 test       command:clang-format           clang-format        clang-tools-extra       clang
 test       command:clang-tidy             clang-tidy          clang-tools-extra       clang
 test       command:setarch                util-linux          util-linux              util-linux

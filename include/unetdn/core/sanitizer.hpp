@@ -35,4 +35,11 @@ inline void poison([[maybe_unused]] void const* p, [[maybe_unused]] std::size_t 
 #endif
 }
 
+/// Ends that.
+inline void unpoison([[maybe_unused]] void const* p, [[maybe_unused]] std::size_t bytes) {
+#if defined(UNETDN_ASAN)
+  __asan_unpoison_memory_region(p, bytes);
+#endif
+}
+
 }  // namespace unetdn

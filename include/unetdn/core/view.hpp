@@ -49,22 +49,31 @@ template <class T> struct view {
 
   /// Channels first .. first + count - 1.
   UNETDN_HD view channels(int first, int count) const {
-    return {data + first, n, h, w, count, image_stride, row_stride, pixel_stride};
+    return {from(first), n, h, w, count, image_stride, row_stride, pixel_stride};
   }
   /// Pictures first .. first + count - 1.
   UNETDN_HD view images(int first, int count) const {
-    return {data + first * image_stride, count, h, w, c, image_stride, row_stride, pixel_stride};
+    return {from(first * image_stride), count, h, w, c, image_stride, row_stride, pixel_stride};
   }
   /// The h_ x w_ pixels from (y, x) on.
   UNETDN_HD view crop(int y, int x, int h_, int w_) const {
-    return {pixel(0, y, x), n, h_, w_, c, image_stride, row_stride, pixel_stride};
+    return {from(y * row_stride + x * pixel_stride), n, h_, w_, c, image_stride, row_stride, pixel_stride};
   }
   /// Every `step`-th row and column, starting at (y, x): one phase of a strided convolution.
   UNETDN_HD view phase(int y, int x, int step) const {
-    return {
-        pixel(0, y, x),     n, (h - y + step - 1) / step, (w - x + step - 1) / step, c, image_stride, row_stride * step,
-        pixel_stride * step};
+    return {from(y * row_stride + x * pixel_stride),
+            n,
+            (h - y + step - 1) / step,
+            (w - x + step - 1) / step,
+            c,
+            image_stride,
+            row_stride * step,
+            pixel_stride * step};
   }
+
+ private:
+  /// The element so far on; a window without memory, made for planning, has none.
+  UNETDN_HD T* from(std::int64_t offset) const { return data ? data + offset : nullptr; }
 };
 
 /// Whether two windows have the same extents.

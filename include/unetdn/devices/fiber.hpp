@@ -105,6 +105,7 @@ class fiber {
   /// evict one another.
   void start(void (*entry)(void*), void* argument, int colour) {
     if (!stack_) stack_.reset(new char[stack_bytes]);
+    unpoison(stack_.get(), stack_bytes);  // the last fiber's functions never returned: their red zones are still there
 #if defined(UNETDN_TSAN)
     if (!tsan_) tsan_ = __tsan_create_fiber(0);
 #endif
