@@ -14,6 +14,7 @@ done
 work=build/arm
 mkdir -p "$work/include"
 ln -sfn /usr/include/catch2 "$work/include/catch2" # by itself: the folder around it is the host's
+echo '#include <unetdn/devices/emulated.hpp>' >"$work/include/emulated_kernels.hpp" # translated with each test here
 
 # compile SOURCE FLAG...
 compile() {

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tests/fuzz/run.sh [SECONDS]
-# Runs each program of `cmake --build --preset fuzz` for SECONDS (20), two at a time, and says how far each came.
+# Runs each program of `cmake --build --preset fuzz` for SECONDS (15), two at a time, and says how far each came.
 # The corpus grows in build/fuzz/corpus from run to run; what breaks a program is left in build/fuzz/findings.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 
-seconds=${1-20}
+seconds=${1-15}
 if ! [[ $seconds =~ ^[1-9][0-9]*$ ]] || (($# > 1)); then
   echo "usage: tests/fuzz/run.sh [SECONDS]" >&2
   exit 2

@@ -184,8 +184,8 @@ TEST_CASE("an observer hears of every layer and pass, with all operations of the
   CHECK(flops["forward"] == Approx(all));
   CHECK(flops["weight gradient"] == Approx(all));
   CHECK(flops["data gradient"] == Approx(all - first));
-  // 13 convolutions and the output's function, which backward splits from the 2 poolings; gradients of the first layer's
-  // input are not computed.
+  // 13 convolutions and the output's function, which backward splits from the 2 poolings; gradients of the first
+  // layer's input are not computed.
   CHECK(heard.size() == 14 + 13 + 12 + 3);
   CHECK(events == static_cast<int>(heard.size()));
   CHECK(heard.contains({"decoder.1.up", "weight gradient"}));
