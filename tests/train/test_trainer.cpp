@@ -76,7 +76,7 @@ TEST_CASE("training gives equal bits for any number of threads, and for two runs
   CHECK(one != trained(1, other, 12));
 }
 
-TEST_CASE("training by Winograd's algorithm and by direct convolution draw one curve") {
+TEST_CASE("training by Winograd's algorithm and by direct convolution draw one curve", "[long]") {
   struct restored {
     unetdn::cpu_bodies::convolution_algorithm algorithm = unetdn::cpu_bodies::active_algorithm();
     ~restored() { unetdn::cpu_bodies::use(algorithm); }
@@ -102,7 +102,7 @@ TEST_CASE("training by Winograd's algorithm and by direct convolution draw one c
   CHECK(largest < 1e-5);  // rounding, grown by 40 updates; seen: 1e-7
 }
 
-TEST_CASE("training removes noise") {
+TEST_CASE("training removes noise", "[long]") {
   cpu device(2);
   unetdn::training_set pictures = small_set(12);
   auto options = small_options();
@@ -413,7 +413,7 @@ TEST_CASE("training on pairs gives equal bits for any number of threads, and acr
   CHECK_THROWS_WITH(training_run(t, how, {{unetdn::generate_picture(1, 0, 48, 40)}}), contains("no noisy twin"));
 }
 
-TEST_CASE("a network that learnt from pairs whose noisy pictures are its clean ones darkened, brightens") {
+TEST_CASE("a network that learnt from pairs whose noisy pictures are its clean ones darkened, brightens", "[long]") {
   cpu device(2);
   unetdn::training_set pictures(3);
   unetdn::image_pair pair{unetdn::generate_picture(4, 0, 64, 64)};
