@@ -159,6 +159,12 @@ template <class T, class Device> class suite {
     auto& dev = dev_;
     add("conv2d/forward/" + label(l), cost,
         [=, &dev] { conv2d_forward<T>(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true}); });
+    if (unetdn::shape const half = max_pool2d_output_shape(o->y.shape()); half.size() > 0) {
+      auto const pooled = std::make_shared<tensor<T, Device>>(dev_, half);
+      add("conv2d/forward_pooled/" + label(l), {cost.flops, cost.bytes + double(half.size()) * sizeof(T)}, [=, &dev] {
+        conv2d_forward<T>(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true, pooled->view()});
+      });
+    }
     add("conv2d/backward_data/" + label(l), cost,
         [=, &dev] { conv2d_backward_data<T>(dev, s, o->y.view(), o->w.data(), o->x.view(), o->x.view()); });
     add("conv2d/backward_weights/" + label(l), cost,

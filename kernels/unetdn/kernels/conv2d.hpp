@@ -17,7 +17,8 @@ namespace unetdn::kernels {
 /// stage holds 32 bytes of each pixel's channels of the halo tile, and of the nine taps' weights; the nine shifted
 /// copies of x that make up the implicit matrix are only addresses into the halo tile. While one stage is multiplied
 /// the next one is on its way. A warp owns M rows of 16 pixels times 32 channels.
-/// Traffic: x read 1.27 times for each tile of channels, w once a block (from the second-level cache), y written once.
+/// Traffic: x read 1.27 times for each tile of channels, w once a block (from the second-level cache), y and pooled
+/// written once.
 /// Bound: tensor cores (or the multiply-add units, for float) from about 64 channels on, below that bytes of x and y.
 template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
   using T = storage_t<Operand>;
