@@ -6,7 +6,7 @@
 //
 //   kernels [--shape n,h,w,c,k]... [--threads N] [--benchmark_filter=...] [--benchmark_out=run.json]
 //
-// Each --shape adds one convolution from c to k channels (k = 0: pooling alone) on n pictures of h x w; without any,
+// Each --shape adds convolutions from c to k channels (k = 0: pooling alone) on n pictures of h x w; without any,
 // the layers of a U-Net with 64 base channels on a 256 x 256 picture. UNETDN_ISA chooses the instruction set;
 // UNETDN_CONV=direct switches Winograd's algorithm off. Each operation is first compared with its definition in double,
 // at some random elements; one that differs is not timed. compare_runs.py compares two files of --benchmark_out.
@@ -181,48 +181,56 @@ std::span<float> weights_of(operands& o) { return {o.w.data(), std::size_t(o.w.s
 
 // ---- operations -----------------------------------------------------------------------------------------------------
 
-/// f(row, column) over a 3x3 kernel.
-template <class F> double sum_of_taps(F f) {
+/// f(row, column) over a square kernel.
+template <class F> double sum_of_taps(int kernel, F f) {
   double sum = 0;
-  for (int r = 0; r < 3; ++r)
-    for (int q = 0; q < 3; ++q) sum += f(r, q);
+  for (int r = 0; r < kernel; ++r)
+    for (int q = 0; q < kernel; ++q) sum += f(r, q);
   return sum;
 }
 
-void add_conv2d(cpu& dev, layer const& l) {
-  conv2d_shape const s{l.c, l.k, 3};
+/// A kernel x kernel convolution; oneDNN's beside it where it has stride 1 and 3x3.
+void add_conv2d(cpu& dev, layer const& l, int kernel, int stride) {
+  conv2d_shape const s{l.c, l.k, kernel, stride};
+  bool const usual = kernel == 3 && stride == 1;
+  int const padding = (kernel - 1) / 2;
   unetdn::shape const xs{l.n, l.h, l.w, l.c}, ys = conv2d_output_shape(s, xs);
   auto const o = std::make_shared<operands>(dev, xs, ys, conv2d_weight_size<cpu>(s));
   op_cost const cost = conv2d_cost(s, xs);
   bool const direct = !cpu_bodies::takes_winograd(detail::geometry(s), detail::packed(s));
   double const limit = direct ? direct_limit : winograd_limit;
-  auto const weight = [=](int k, int c, int r, int q) { return ((std::size_t(k) * l.c + c) * 3 + r) * 3 + q; };
+  std::string const op =
+      usual ? "conv2d/" : text("conv2d_", kernel, "x", kernel, stride > 1 ? text("_stride_", stride) : "", "/");
+  auto const weight = [=](int k, int c, int r, int q) {
+    return ((std::size_t(k) * l.c + c) * kernel + r) * kernel + q;
+  };
   auto const fresh = [=] {
     o->randomise();
-    auto const canonical = random_values(std::size_t(9) * l.c * l.k);
+    auto const canonical = random_values(std::size_t(kernel) * kernel * l.c * l.k);
     conv2d_pack_weights<cpu, float>(s, std::span<float const>{canonical}, weights_of(*o));
     return canonical;
   };
 
   auto const right_y = [=](std::vector<float> const& w, place p) {
-    return std::max(0.0, o->b.data()[p.c] + sum_of_taps([&](int r, int q) {
+    int const y = stride * p.y - padding, x = stride * p.x - padding;
+    return std::max(0.0, o->b.data()[p.c] + sum_of_taps(kernel, [&](int r, int q) {
                            double sum = 0;
                            for (int c = 0; c < l.c; ++c)
-                             sum += at(o->x, p.n, p.y + r - 1, p.x + q - 1, c) * w[weight(p.c, c, r, q)];
+                             sum += at(o->x, p.n, y + r, x + q, c) * w[weight(p.c, c, r, q)];
                            return sum;
                          }));
   };
   auto const forward = [=, &dev] {
     conv2d_forward(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true});
   };
-  add("conv2d/forward/" + label(l), dev, cost, limit, forward, [=] {
+  add(op + "forward/" + label(l), dev, cost, limit, forward, [=] {
     auto const w = fresh();
     auto const where = places(ys);
     forward();
     return agree(values(o->y, where), each(where, [&](place p) { return right_y(w, p); }));
   });
 
-  if (unetdn::shape const half = max_pool2d_output_shape(ys); half.size() > 0) {
+  if (unetdn::shape const half = max_pool2d_output_shape(ys); usual && half.size() > 0) {
     auto const pooled = std::make_shared<tensor<float, cpu>>(dev, half);
     auto const forward_pooled = [=, &dev] {
       conv2d_forward(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true, pooled->view()});
@@ -244,16 +252,21 @@ void add_conv2d(cpu& dev, layer const& l) {
   auto const backward_data = [=, &dev] {
     conv2d_backward_data(dev, s, o->y.view(), o->w.data(), o->x.view(), o->x.view());
   };
-  add("conv2d/backward_data/" + label(l), dev, cost, limit, backward_data, [=] {
+  add(op + "backward_data/" + label(l), dev, cost, limit, backward_data, [=] {
     auto const w = fresh();
     auto const where = places(xs);
     auto const expected = each(where, [&](place p) {
-      return at(o->x, p) > 0 ? sum_of_taps([&](int r, int q) {
-        double sum = 0;
-        for (int k = 0; k < l.k; ++k) sum += at(o->y, p.n, p.y - r + 1, p.x - q + 1, k) * w[weight(k, p.c, r, q)];
-        return sum;
-      })
-                             : 0.0;
+      return at(o->x, p) > 0
+                 ? sum_of_taps(kernel,
+                               [&](int r, int q) {
+                                 int const y = p.y + padding - r, x = p.x + padding - q;
+                                 double sum = 0;
+                                 if (y % stride == 0 && x % stride == 0)
+                                   for (int k = 0; k < l.k; ++k)
+                                     sum += at(o->y, p.n, y / stride, x / stride, k) * w[weight(k, p.c, r, q)];
+                                 return sum;
+                               })
+                 : 0.0;
     });
     backward_data();
     return agree(values(o->x, where), expected);
@@ -262,22 +275,25 @@ void add_conv2d(cpu& dev, layer const& l) {
   auto const backward_weights = [=, &dev] {
     conv2d_backward_weights<float>(dev, s, o->x.view(), o->y.view(), o->dw.data(), o->b.data(), false);
   };
-  add("conv2d/backward_weights/" + label(l), dev, cost, limit, backward_weights, [=] {
+  add(op + "backward_weights/" + label(l), dev, cost, limit, backward_weights, [=] {
     o->randomise();
-    auto const where = places({l.k, l.c, 3, 3});
+    auto const where = places({l.k, l.c, kernel, kernel});
     backward_weights();
-    auto const got = each(
-        where, [&](place p) { return double(o->dw.data()[detail::layout<cpu>(s).index(p.y, 3 * p.x + p.c, p.n)]); });
+    auto const got = each(where, [&](place p) {
+      return double(o->dw.data()[detail::layout<cpu>(s).index(p.y, kernel * p.x + p.c, p.n)]);
+    });
     return agree(got, each(where, [&](place p) {
                    double sum = 0;
                    for (int n = 0; n < l.n; ++n)
-                     for (int y = 0; y < l.h; ++y)
-                       for (int x = 0; x < l.w; ++x)
-                         sum += at(o->x, n, y + p.x - 1, x + p.c - 1, p.y) * at(o->y, n, y, x, p.n);
+                     for (int y = 0; y < ys.h; ++y)
+                       for (int x = 0; x < ys.w; ++x)
+                         sum += at(o->x, n, stride * y + p.x - padding, stride * x + p.c - padding, p.y) *
+                                at(o->y, n, y, x, p.n);
                    return sum;
                  }));
   });
 
+  if (!usual) return;
   for (auto const& peer : benchmarks::onednn_convolutions(dev.threads(), l.n, l.h, l.w, l.c, l.k))
     add("onednn/" + peer.name + "/" + label(l), dev, cost, no_limit, peer.pass,
         [pass = peer.pass] { return pass(), true; });
@@ -434,6 +450,10 @@ void add_elementwise(cpu& dev, layer const& l) {
       "loss/mse", loss_cost(loss_kind::mse, xs), *dx,
       [=, &dev] { loss_and_gradient<float>(dev, loss_kind::mse, o->x.view(), o->y.view(), dx->view()); },
       [=](place p) { return 2 * (at(o->x, p) - at(o->y, p)) / elements; });
+  elementwise(
+      "loss/l1", loss_cost(loss_kind::l1, xs), *dx,
+      [=, &dev] { loss_and_gradient<float>(dev, loss_kind::l1, o->x.view(), o->y.view(), dx->view()); },
+      [=](place p) { return (at(o->x, p) > at(o->y, p) ? 1 : -1) / elements; });
 
   /// A sum over all elements, of f(element).
   auto const reduction = [&](std::string const& op, op_cost cost, std::function<double()> pass,
@@ -451,6 +471,17 @@ void add_elementwise(cpu& dev, layer const& l) {
   reduction(
       "squared_norm", squared_norm_cost(xs.size()), [=, &dev] { return squared_norm(dev, o->x.data(), o->x.size()); },
       [](double x) { return x * x; });
+
+  auto const mean_square = [=] { return mse(o->x.view(), o->y.view()); };
+  add(
+      "mse/" + name, dev, {3 * elements, 2 * elements * sizeof(float)}, direct_limit,
+      [=] { benchmark::DoNotOptimize(mean_square()); },
+      [=] {
+        o->randomise();
+        double sum = 0;
+        for (std::int64_t i = 0; i < xs.size(); ++i) sum += std::pow(double(o->x.data()[i]) - o->y.data()[i], 2);
+        return agree({mean_square()}, {sum / elements});
+      });
 
   auto const update = [=, &dev] {
     adamw_step<float>(dev, {}, {o->x.data(), o->y.data(), o->w.data(), o->dw.data(), dx->data(), xs.size()}, 1, 1e-2, 1,
@@ -517,7 +548,8 @@ void add_elementwise(cpu& dev, layer const& l) {
                    for (int row = std::max(0, p.y - 10); row <= std::min(p.y, l.h - 11); ++row)
                      for (int column = std::max(0, p.x - 10); column <= std::min(p.x, l.w - 11); ++column)
                        unetdn::reference::add_ssim_derivative(y, target, first(p.n, row, column, p.c), std::size_t(l.w),
-                                                              std::size_t(l.c), -0.1 / windows, gradient);
+                                                              std::size_t(l.c), -unetdn::reference::ssim_part / windows,
+                                                              gradient);
                    double const sign = at(o->x, p) > at(o->y, p) ? 1 : -1;
                    return sign / elements + gradient[first(p.n, p.y, p.x, p.c)];
                  }));
@@ -559,7 +591,12 @@ int run(int argc, char** argv) {
   benchmark::AddCustomContext("instruction set", cpu_bodies::name(which));
   benchmark::AddCustomContext("threads", std::to_string(dev.threads()));
   for (layer const& l : layers) {
-    if (l.k > 0) add_conv2d(dev, l);
+    if (l.k > 0) add_conv2d(dev, l, 3, 1);
+    if (l.k > 0 && l.c > 3) {
+      add_conv2d(dev, l, 1, 1);
+      add_conv2d(dev, l, 2, 2);
+      add_conv2d(dev, l, 3, 2);
+    }
     if (l.k > 0 && l.c > 3) add_conv_transpose2d(dev, l);
     if (l.c > 3) add_max_pool2d(dev, l);
     add_elementwise(dev, l);
