@@ -27,7 +27,6 @@ import itertools
 import json
 import os
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -36,6 +35,7 @@ import threading
 import time
 
 import pytorch_unet
+from machine import commit, processor
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build/release"
@@ -101,24 +101,6 @@ class Peer:
 
 
 # ---- the results file -----------------------------------------------------------------------------------------------
-
-
-def processor():
-    """Its name, and the widest of the instructions that matter here."""
-    facts = {}
-    for line in open("/proc/cpuinfo"):
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
-    flags = facts.get("flags", "").split()
-    vectors = next((name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags), "no AVX2")
-    low = "with" if {"avx512_bf16", "amx_bf16"} & set(flags) else "without"
-    return (f"{facts.get('model name', platform.machine())}, family {facts.get('cpu family', '?')}, model "
-            f"{facts.get('model', '?')} ({vectors}, {low} bfloat16 instructions)")
-
-
-def commit():
-    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip() or "unknown"
 
 
 def provenance(options):

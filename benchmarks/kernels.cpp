@@ -91,6 +91,7 @@ void add(std::string const& name, cpu& dev, op_cost cost, double limit, std::fun
     if (seconds.empty()) return;
     peak = std::max(peak, benchmarks::multiply_add_peak<float>(dev, which));
     double const rate = 1 / benchmarks::median(seconds);
+    state.counters["ms"] = 1e3 / rate;
     state.counters["GB/s"] = cost.bytes * rate * 1e-9;
     state.counters["of copy"] = cost.bytes * rate / copy_speed;
     state.counters["GFLOP/s"] = cost.flops * rate * 1e-9;
@@ -590,6 +591,7 @@ int run(int argc, char** argv) {
   cpu_bodies::isa const which = cpu_bodies::active_isa();
   benchmark::AddCustomContext("instruction set", cpu_bodies::name(which));
   benchmark::AddCustomContext("threads", std::to_string(dev.threads()));
+  benchmark::AddCustomContext("oneDNN", benchmarks::onednn_version());
   for (layer const& l : layers) {
     if (l.k > 0) add_conv2d(dev, l, 3, 1);
     if (l.k > 0 && l.c > 3) {

@@ -17,8 +17,9 @@
   #define UNETDN_ONEDNN_PEERS 0
 #endif
 
-// Peers of ours: oneDNN's 3x3 convolutions in float, in the memory layouts that it chooses itself. Its interface of
-// version 2, which is Debian 12's.
+// Peers of ours: oneDNN's 3x3 convolutions in the memory layouts that it chooses itself. In float, and forward in types
+// of fewer bits too: they tell whether a body of ours in such a type could pay. Its interface of version 2, which is
+// Debian 12's.
 namespace benchmarks {
 
 struct onednn_convolution {
@@ -27,6 +28,11 @@ struct onednn_convolution {
 };
 
 #if UNETDN_ONEDNN_PEERS
+
+inline std::string onednn_version() {
+  dnnl_version_t const* const version = dnnl_version();
+  return std::to_string(version->major) + '.' + std::to_string(version->minor) + '.' + std::to_string(version->patch);
+}
 
 namespace detail {
 
@@ -37,7 +43,11 @@ std::function<void()> runner(dnnl::engine const& engine, typename Primitive::pri
   std::unordered_map<int, dnnl::memory> arguments;
   for (auto const& [argument, layout] : layouts) {
     dnnl::memory memory(layout, engine);
-    std::fill_n(static_cast<float*>(memory.get_data_handle()), layout.get_size() / sizeof(float), 0.5f);
+    if (layout.data_type() == dnnl::memory::data_type::f32)
+      std::fill_n(static_cast<float*>(memory.get_data_handle()), layout.get_size() / sizeof(float), 0.5f);
+    else  // some number in any type, and none that slows arithmetic down
+      std::fill_n(static_cast<unsigned char*>(memory.get_data_handle()), layout.get_size(),
+                  static_cast<unsigned char>(1));
     arguments.emplace(argument, memory);
   }
   return [primitive = Primitive(what), stream = dnnl::stream(engine), arguments]() mutable {
@@ -49,7 +59,7 @@ std::function<void()> runner(dnnl::engine const& engine, typename Primitive::pri
 }  // namespace detail
 
 /// Those of oneDNN's direct and Winograd convolutions from c to k channels that it has for this processor: forward with
-/// bias and ReLU, and both gradients.
+/// bias and ReLU, and both gradients; forward alone, directly, in bfloat16 and in 8-bit integers.
 inline std::vector<onednn_convolution> onednn_convolutions(int threads, int n, int h, int w, int c, int k) {
   using namespace dnnl;
   using dims = memory::dims;
@@ -96,12 +106,36 @@ inline std::vector<onednn_convolution> onednn_convolutions(int threads, int n, i
                                                       {DNNL_ARG_DIFF_BIAS, gradient.diff_bias_desc()},
                                                       {DNNL_ARG_DIFF_DST, gradient.diff_dst_desc()}})});
   }
+
+  struct narrow_types {
+    char const* name;
+    memory::data_type x, weights, y;
+  };
+  using type = memory::data_type;
+  for (narrow_types const& types :
+       {narrow_types{"bf16", type::bf16, type::bf16, type::bf16}, {"int8", type::u8, type::s8, type::u8}}) {
+    auto const in = [](memory::desc const& like, type t) {
+      return memory::desc(like.dims(), t, memory::format_tag::any);
+    };
+    convolution_forward::primitive_desc const forward(
+        {prop_kind::forward_inference, algorithm::convolution_direct, in(x, types.x), in(weights, types.weights), bias,
+         in(y, types.y), one, one, one},
+        with_relu, cpu, true);
+    if (!forward) continue;
+    all.push_back({std::string(types.name) + "/forward",
+                   detail::runner<convolution_forward>(cpu, forward,
+                                                       {{DNNL_ARG_SRC, forward.src_desc()},
+                                                        {DNNL_ARG_WEIGHTS, forward.weights_desc()},
+                                                        {DNNL_ARG_BIAS, forward.bias_desc()},
+                                                        {DNNL_ARG_DST, forward.dst_desc()}})});
+  }
   return all;
 }
 
 #else
 
-/// None: oneDNN was not found, or not of that version.
+inline std::string onednn_version() { return "no version 2 found: no rows of it"; }
+/// None.
 inline std::vector<onednn_convolution> onednn_convolutions(int, int, int, int, int, int) { return {}; }
 
 #endif
