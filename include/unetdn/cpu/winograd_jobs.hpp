@@ -43,10 +43,11 @@ struct winograd_tiles {
 /// The epilogue adds the bias, then applies ReLU, then the mask (y where mask > 0, else 0). A tile of y is four windows
 /// of max-pooling, which take it from registers.
 ///
-/// There are two orders of one arithmetic, so the bits are the same. With many tiles the transformed weights are shared
-/// and a unit is a block of tiles. With few tiles their transformed inputs are shared and a unit is a panel of outputs,
-/// which transforms its weights some channels at a time: of deep layers' weights no transformed copy, four times their
-/// size, ever exists.
+/// There are three orders of one arithmetic, so the bits are the same. With many tiles the transformed weights are
+/// shared and a unit is a block of tiles: panel by panel, whose sums stay near, or with large weights point by point,
+/// which reads the weights for larger blocks and so fewer times. With few tiles their transformed inputs are shared and
+/// a unit is a panel of outputs, which transforms its weights some channels at a time: of deep layers' weights no
+/// transformed copy, four times their size, ever exists.
 template <class T> struct winograd_correlation {
   view<T const> x;
   view<T> y;
@@ -62,6 +63,7 @@ template <class T> struct winograd_correlation {
   winograd_tiles tiles;
   even_blocks blocks;
   bool shares_weights = false;
+  bool by_points = false;     // whether a point is multiplied for all outputs before the next point
   bool whole_panels = false;  // whether a panel's outputs are multiplied together; else those of a register tile
   bool past_caches = false;   // whether y is written past the caches
 
@@ -74,19 +76,26 @@ template <class T> struct winograd_correlation {
 
   void plan(int workers) {
     constexpr int few_tiles = 128;
+    // 19 MB of transformed weights: more than caches keep while a block passes over them (`kernels
+    // --benchmark_filter=conv2d --shape 1,64,64,512,256`).
+    constexpr std::int64_t large_weights = 512 * 256;
     tiles = winograd_tiles{y.n, y.h, y.w};
-    cut(tiles.count() > few_tiles || panels().panels() < workers, workers);
+    cut(tiles.count() > few_tiles || panels().panels() < workers,
+        std::int64_t(channels()) * panels().outputs >= large_weights, workers);
     plan_stores();
   }
   /// Chooses the order; for plan() and tests.
-  void cut(bool share_weights, int workers) {
-    constexpr int block_tiles = 24;  // whole register tiles of every instruction set; transforms stay in the L2 cache
+  void cut(bool share_weights, bool points_first, int workers) {
     shares_weights = share_weights;
+    by_points = shares_weights && points_first;
+    // Whole register tiles of every instruction set. The transforms of the fewer stay in the second-level cache, of the
+    // more those of one point do.
+    int const block_tiles = by_points ? 48 : 24;
     // Few outputs at a time leave room for their sums in the second-level cache. The transformed inputs of many
     // channels do not fit beside them, and the fewer times they are read the better (`kernels
     // --benchmark_filter=conv2d`).
     constexpr int many_channels = 64;
-    whole_panels = shares_weights && channels() > many_channels;
+    whole_panels = by_points || (shares_weights && channels() > many_channels);
     // As many blocks as keep all workers busy to the end.
     int const count = shares_weights ? round_up(ceil_div(tiles.count(), block_tiles), workers) : 1;
     blocks = even_blocks{tiles.count(), std::max(1, ceil_div(tiles.count(), std::max(1, count)))};
@@ -108,11 +117,15 @@ template <class T> struct winograd_correlation {
                                                    : winograd_points * input_point());
   }
   std::size_t worker_elements() const {
-    std::ptrdiff_t const sums = std::ptrdiff_t(blocks.size) * panel_outputs + winograd_gap;
-    return static_cast<std::size_t>(winograd_points * (own_point() + sums));
+    return static_cast<std::size_t>(winograd_points * own_point() + (by_points ? panels().panels() : 1) * panel_sums());
   }
-  /// Products of a span lie behind what a worker has transformed.
-  T* sums(T* scratch) const { return scratch + winograd_points * own_point(); }
+  std::ptrdiff_t panel_sums() const {
+    return winograd_points * (std::ptrdiff_t(blocks.size) * panel_outputs + winograd_gap);
+  }
+  /// Products of a panel's span lie behind what a worker has transformed; by points, those of all panels.
+  T* sums(T* scratch, int panel) const {
+    return scratch + winograd_points * own_point() + (by_points ? panel * panel_sums() : 0);
+  }
 
  private:
   std::ptrdiff_t own_point() const {

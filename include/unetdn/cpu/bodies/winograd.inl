@@ -113,24 +113,28 @@ template <class T> inline std::ptrdiff_t sums_point(winograd_correlation<T> cons
   return std::ptrdiff_t(job.blocks.size) * width + winograd_gap;
 }
 
-/// sums (+)= products of `tiles` tiles' transformed inputs v and the transformed weights u, over `channels` channels.
+/// sums (+)= products of `tiles` tiles' transformed inputs v and the transformed weights u at one point, over `channels`
+/// channels.
+template <class T>
+inline void multiply_point(winograd_correlation<T> const& job, int point, int tiles, int channels, T const* v,
+                           winograd_weights<T> const& u, T* sums, bool add) {
+  constexpr std::ptrdiff_t only_tap = 0;
+  v += point * job.input_point();
+  sums += point * sums_point(job, u.width);
+  for (int k = 0; k < u.width; k += tile_outputs<T>) {
+    int const outputs = strip_outputs<T>(u.width, k / tile_outputs<T>);
+    tile_terms<T> const terms{&only_tap, 1, u.at(0, k) + point * u.point(), channels, job.input_group()};
+    T* const to = sums + std::ptrdiff_t(k) * job.blocks.size;
+    if (outputs == tile_outputs<T>)
+      multiply_row<T, tile_vectors>(terms, tiles, v, to, add);
+    else
+      multiply_row<T, 1>(terms, tiles, v, to, add);
+  }
+}
 template <class T>
 inline void multiply_points(winograd_correlation<T> const& job, int tiles, int channels, T const* v,
                             winograd_weights<T> const& u, T* sums, bool add) {
-  constexpr std::ptrdiff_t only_tap = 0;
-  for (int e = 0; e < winograd_points; ++e) {
-    for (int k = 0; k < u.width; k += tile_outputs<T>) {
-      int const outputs = strip_outputs<T>(u.width, k / tile_outputs<T>);
-      tile_terms<T> const terms{&only_tap, 1, u.at(0, k) + e * u.point(), channels, job.input_group()};
-      T* const to = sums + std::ptrdiff_t(k) * job.blocks.size;
-      if (outputs == tile_outputs<T>)
-        multiply_row<T, tile_vectors>(terms, tiles, v, to, add);
-      else
-        multiply_row<T, 1>(terms, tiles, v, to, add);
-    }
-    v += job.input_point();
-    sums += sums_point(job, u.width);
-  }
+  for (int point = 0; point < winograd_points; ++point) multiply_point(job, point, tiles, channels, v, u, sums, add);
 }
 
 /// Stores past the caches; `p` is aligned.
@@ -275,11 +279,19 @@ template <class T> inline void transform_tile(winograd_correlation<T> const& job
 template <class T> void correlate_tiles(winograd_correlation<T> const& job, int unit, T* scratch) {
   int const first = job.blocks.begin(unit);
   int const tiles = job.blocks.length(unit);
-  T* const sums = job.sums(scratch);
+  int const panels = job.panels().panels();
   for (int t = 0; t < tiles; ++t) transform_tile(job, first + t, scratch + t * group_channels);
-  for (int panel = 0; panel < job.panels().panels(); ++panel)
+  for (int point = 0; job.by_points && point < winograd_points; ++point)
+    for (int panel = 0; panel < panels; ++panel)
+      each_span(job, panel, [&](winograd_span span) {
+        multiply_point(job, point, tiles, job.channels(), scratch, shared_weights(job, span), job.sums(scratch, panel),
+                       false);
+      });
+  for (int panel = 0; panel < panels; ++panel)
     each_span(job, panel, [&](winograd_span span) {
-      multiply_points(job, tiles, job.channels(), scratch, shared_weights(job, span), sums, false);
+      T* const sums = job.sums(scratch, panel);
+      if (!job.by_points)
+        multiply_points(job, tiles, job.channels(), scratch, shared_weights(job, span), sums, false);
       finish_tiles(job, span, first, tiles, sums);
     });
   if (job.past_caches) order_stores();
@@ -291,7 +303,7 @@ template <class T> void share_input(winograd_correlation<T> const& job, int unit
 
 template <class T> void correlate_outputs_of_panel(winograd_correlation<T> const& job, int unit, T* scratch) {
   int const tiles = job.tiles.count();
-  T* const sums = job.sums(scratch);
+  T* const sums = job.sums(scratch, unit);
   each_span(job, unit, [&](winograd_span span) {
     winograd_weights<T> const u{scratch, span.width, job.channels_at_once()};
     for (int c = 0; c < job.channels(); c += u.channels) {
