@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# benchmarks/gpu_check.sh --stage STAGE [--prefix DIR]... [--out DIR] [--build DIR] [--dry-run]
+# benchmarks/gpu_check.sh --stage STAGE [--prefix DIR]... [--out DIR] [--build DIR] [--seconds N] [--dry-run]
 # Checks and measures this library on a machine with an NVIDIA GPU. Downloads nothing. Each stage ends within nine
-# minutes (build-test first: the others use what it has built), adds to gpu.json in --out and writes gpu.md from it.
+# minutes (build-test first: the others use what it has built), adds to gpu.json in --out and writes gpu.md from it, as
+# each item ends. What the time was too short for is told as not reached, and the stage then fails.
 #
 #   build-test   builds everything with CUDA, and runs all tests of kernels, networks and training on the GPU
 #   sanitize     the same kernels under compute-sanitizer, memcheck and racecheck, on a reduced set
@@ -12,11 +13,13 @@
 #
 # --prefix DIR  holds the dependencies (include/, lib/) that are not where the compiler looks: Catch2, CLI11, stb, Google
 #               Benchmark. benchmarks/gpu_prefix.sh makes one.
+# --seconds N   begins nothing, and stops what runs, after so long (525)
 # --dry-run     needs no GPU: builds, runs the same programs with the emulated device and tiny sizes, keeps no times.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-stage="" out=build/gpu/results build=build/gpu prefixes="" dry=no limit=540
+# Nine minutes, less the time that a program may take to die and that the last entries take to be written.
+stage="" out=build/gpu/results build=build/gpu prefixes="" dry=no limit=525
 usage() { sed -n '3,/^set/p' benchmarks/gpu_check.sh | sed '$d' | cut -c3-; }
 die() {
   echo "gpu_check.sh: $*" >&2
@@ -24,13 +27,14 @@ die() {
 }
 while (($# > 0)); do
   case $1 in
-    --stage | --prefix | --out | --build)
+    --stage | --prefix | --out | --build | --seconds)
       (($# > 1)) || die "$1 needs a value; see --help"
       case $1 in
         --stage) stage=$2 ;;
         --prefix) prefixes+="${prefixes:+;}$(realpath "$2")" ;;
         --out) out=$2 ;;
         --build) build=$2 ;;
+        --seconds) limit=$2 ;;
       esac
       shift 2
       ;;
@@ -50,6 +54,7 @@ case $stage in
   "") die "give --stage build-test, sanitize, kernels, network or peers" ;;
   *) die "no stage '$stage': choose from build-test, sanitize, kernels, network, peers" ;;
 esac
+[[ $limit =~ ^[0-9]+$ ]] || die "--seconds is a whole number, not '$limit'"
 if [[ $dry == no ]] && ! nvidia-smi -L >/dev/null 2>&1; then
   die "no NVIDIA GPU here (nvidia-smi finds none); --dry-run goes as far as possible without one"
 fi
@@ -61,28 +66,39 @@ log=$out/$stage.log
 device=cuda
 [[ $dry == yes ]] && device=emulated
 failed=0
+unreached=()
+machine=$("$python" benchmarks/gpu_table.py machine) || exit 1
 
-# seconds that are left of the stage's time
-left() { echo $((limit - SECONDS > 5 ? limit - SECONDS : 5)); }
-
-# record NAME STATUS [FILE]: one entry of gpu.json; FILE holds one JSON value with its results.
+# record NAME STATUS [--results FILE]: one entry of gpu.json; FILE holds one JSON value.
 record() {
   local extra=()
   [[ $dry == yes ]] && extra=(--dry-run)
-  "$python" benchmarks/gpu_table.py add "$out" "$stage" "$1" "$2" "$SECONDS" "${extra[@]}" "${@:3}"
+  "$python" benchmarks/gpu_table.py add "$out" "$stage" "$1" "$2" "$SECONDS" --machine "$machine" "${extra[@]}" "${@:3}"
 }
 
-# run NAME COMMAND...: runs it within what is left of the stage's time, its output in the log, and records how it ended.
-run() {
-  local name=$1 begin=$SECONDS status
-  shift
+# attempt STATUS RESULTS NAME COMMAND...: runs it within what is left of the stage's time and records how it ended: with
+# STATUS where it succeeds. Its output goes to the log; to RESULTS where that is a file, which is then recorded too.
+attempt() {
+  local success=$1 results=$2 name=$3 begin=$SECONDS left=$((limit - SECONDS)) status
+  shift 3
+  if ((left <= 0)); then
+    echo "== $name: not reached" | tee -a "$log"
+    unreached+=("$name")
+    return 1
+  fi
   echo "== $name: $*" | tee -a "$log"
-  timeout --kill-after=10 "$(left)" "$@" >>"$log" 2>&1
+  [[ -z $results ]] || : >"$results"
+  timeout --kill-after=10 "$left" "$@" >>"${results:-$log}" 2>>"$log"
   status=$?
   if ((status == 0)); then
-    record "$name" passed
+    record "$name" "$success" ${results:+--results "$results"}
+    status=$?
+  elif ((status == 124 || (status == 137 && SECONDS >= limit))); then
+    record "$name" "stopped by the time limit" ${results:+--results "$results"}
   else
-    record "$name" "$([[ $status == 124 || $status == 137 ]] && echo "stopped by the time limit" || echo failed)"
+    record "$name" failed
+  fi
+  if ((status != 0)); then
     failed=$((failed + 1))
     tail -n 15 "$log"
   fi
@@ -90,23 +106,9 @@ run() {
   return "$status"
 }
 
-# measure NAME COMMAND...: the same; the command's standard output is a JSON value, which is recorded.
-measure() {
-  local name=$1 json status
-  shift
-  json=$out/$stage.$name.json
-  echo "== $name: $*" | tee -a "$log"
-  timeout --kill-after=10 "$(left)" "$@" >"$json" 2>>"$log"
-  status=$?
-  if ((status == 0)); then
-    record "$name" measured "$json"
-  else
-    record "$name" failed
-    failed=$((failed + 1))
-    tail -n 15 "$log"
-  fi
-  return "$status"
-}
+# run NAME COMMAND..., and measure NAME COMMAND... where the command's standard output is a JSON value with results.
+run() { attempt passed "" "$@"; }
+measure() { attempt measured "$out/$stage.$1.json" "$@"; }
 
 needs_build() {
   [[ -x $build/benchmarks/gpu_network ]] || die "$build has nothing built; run --stage build-test first"
@@ -133,12 +135,16 @@ sanitize() {
   needs_build
   # The cuda rows of tests/devices/on_devices.hpp: numbers 5 to 7 of rows, 3 to 5 of gpu_rows.
   local tool test sanitizer=() rows='*gpu_rows - 3,*gpu_rows - 4,*rows - 5,*rows - 6,*rows - 7'
-  for tool in memcheck racecheck; do
-    [[ $dry == no ]] && sanitizer=(compute-sanitizer --tool "$tool" --error-exitcode 1)
-    run "$tool network" "${sanitizer[@]}" "$build/benchmarks/gpu_network" --device "$device" --precision bf16 --base 8 \
-      --levels 2 --size 16 --batch 2 --training --repetitions 1 --times 2
-    for test in adamw max_pool2d elementwise reduce loss noise conv_transpose2d conv2d_devices; do
-      run "$tool $test" "${sanitizer[@]}" "$build/tests/test_$test" --warn NoTests "$rows"
+  # Both tools on each program before the next: the slowest comes last.
+  for test in adamw max_pool2d elementwise reduce loss noise network conv_transpose2d conv2d_devices; do
+    for tool in memcheck racecheck; do
+      [[ $dry == no ]] && sanitizer=(compute-sanitizer --tool "$tool" --error-exitcode 1)
+      if [[ $test == network ]]; then
+        run "$tool network" "${sanitizer[@]}" "$build/benchmarks/gpu_network" --device "$device" --precision bf16 \
+          --base 8 --levels 2 --size 16 --batch 2 --training --repetitions 1 --times 2
+      else
+        run "$tool $test" "${sanitizer[@]}" "$build/tests/test_$test" --warn NoTests "$rows"
+      fi
     done
   done
 }
@@ -173,8 +179,8 @@ rate() {
 
 network() {
   needs_build
-  local base precision pass batch options bases="64 32 16" cases="training:16 training:64 inference:1 inference:16"
-  local sizes=(--size 256)
+  local base precision pass options bases="64 32 16" cases="training:16 training:64 inference:1 inference:16"
+  local sizes=(--size 256 --seconds 4)
   if [[ $dry == yes ]]; then
     sizes=(--size 16 --levels 2 --repetitions 1 --times 2) bases=8 cases="training:1 inference:1"
   else
@@ -183,13 +189,11 @@ network() {
   for precision in bf16 fp16 tf32 float; do
     for base in $bases; do
       for pass in $cases; do
-        batch=${pass#*:}
-        options=(--device "$device" --precision "$precision" --base "$base" --batch "$batch" "${sizes[@]}")
+        options=(--device "$device" --precision "$precision" --base "$base" --batch "${pass#*:}" "${sizes[@]}")
         options+=(--gemm-tflops "$(rate "gemm_tflops_$precision")" --copy-gbs "$(rate copy_gbs)")
         [[ $pass == training:* ]] && options+=(--training)
+        [[ $precision == bf16 && $pass == "${cases%% *}" ]] && options+=(--profile)
         measure "$precision-base$base-${pass/:/-}" "$build/benchmarks/gpu_network" "${options[@]}" --json
-        [[ $precision == bf16 && $pass == "${cases%% *}" ]] &&
-          run "profile, base $base" "$build/benchmarks/gpu_network" "${options[@]}" --profile
       done
     done
   done
@@ -197,12 +201,17 @@ network() {
 
 peers() {
   needs_build
-  local options=()
-  [[ $dry == yes ]] && options=(--dry-run)
-  measure ratios "$python" benchmarks/gpu_peers.py compare --network "$build/benchmarks/gpu_network" --seconds "$(left)" \
-    "${options[@]}"
+  local base pass sizes=() bases="64 32 16" cases="training:16 inference:16 inference:1 training:64"
+  [[ $dry == yes ]] && sizes=(--dry-run) bases=8 cases="training:1 inference:1"
+  for pass in $cases; do
+    for base in $bases; do
+      measure "base$base-${pass/:/-}" "$python" benchmarks/gpu_peers.py compare --network "$build/benchmarks/gpu_network" \
+        --pass "${pass%:*}" --batch "${pass#*:}" --base "$base" "${sizes[@]}"
+    done
+  done
 }
 
 "${stage//-/_}"
-echo "$stage: $SECONDS s, $failed failed; $out/gpu.md, $log"
-((failed == 0))
+((${#unreached[@]} == 0)) || record "$(printf '%s; ' "${unreached[@]}" | sed 's/; $//')" "not reached"
+echo "$stage: $SECONDS s, $failed failed, ${#unreached[@]} not reached; $out/gpu.md, $log"
+((failed + ${#unreached[@]} == 0))

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <functional>
 #include <iostream>
+#include <limits>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -29,22 +30,32 @@ struct settings {
   unetdn::unet_config network;
   std::string device = "cuda", precision = "bf16";
   int size = 256, batch = 1, repetitions = 9, times = 20;
-  double gemm_tflops = 0, copy_gbs = 0;
+  double gemm_tflops = 0, copy_gbs = 0, seconds = 0;
   bool training = false, json = false, profile = false;
 };
 
-/// Median over `repetitions` of the seconds that one piece of work takes, of `times` of them one behind the other: a
-/// GPU's queue does not run dry, as it does not in use.
-template <class Device> double measure(Device& device, int repetitions, int times, std::function<void()> const& work) {
-  std::vector<double> seconds;
-  for (int i = 0; i < 3; ++i) work();  // the first loads kernels, the others capture and launch a graph
-  for (int i = 0; i < repetitions; ++i) {
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+/// Median over the repetitions of the seconds that one piece of work takes, of several of them one behind the other: a
+/// GPU's queue does not run dry, as it does not in use. Work that is slow for the settings' seconds is done fewer
+/// times, and repeated less often.
+template <class Device> double measure(Device& device, settings const& s, std::function<void()> const& work) {
+  int times = 1, repetitions = 1;
+  auto const once = [&] {
     device.synchronize();
     auto const begin = std::chrono::steady_clock::now();
     for (int k = 0; k < times; ++k) work();
     device.synchronize();
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / times);
-  }
+    return seconds_since(begin) / times;
+  };
+  for (int i = 0; i < 3; ++i) work();  // the first loads kernels, the others capture and launch a graph
+  double const all = s.seconds > 0 ? s.seconds / once() : std::numeric_limits<double>::infinity();
+  times = static_cast<int>(std::clamp<double>(all / s.repetitions, 1, s.times));
+  repetitions = static_cast<int>(std::clamp<double>(all / times, std::min(3, s.repetitions), s.repetitions));
+  std::vector<double> seconds;
+  for (int i = 0; i < repetitions; ++i) seconds.push_back(once());
   return median(seconds);
 }
 
@@ -62,7 +73,7 @@ template <class T, class Device> class layer_times {
   void restart() { last_ = clock::now(); }
   void add(std::string const& layer, std::string const& pass, double flops) {
     session_.device().synchronize();
-    double const seconds = std::chrono::duration<double>(clock::now() - last_).count();
+    double const seconds = seconds_since(last_);
     auto const it =
         std::find_if(rows_.begin(), rows_.end(), [&](row const& r) { return r.layer == layer && r.pass == pass; });
     row& r = it == rows_.end() ? rows_.emplace_back(row{layer, pass, flops, {}}) : *it;
@@ -81,6 +92,16 @@ template <class T, class Device> class layer_times {
       std::printf("\n");
     }
     std::printf("%-20s %-16s %9.3f\n", "sum of medians", "", all * 1e3);
+  }
+
+  /// An array of JSON.
+  std::string json() {
+    std::string all;
+    for (row& r : rows_) {
+      all += unetdn::text(all.empty() ? "[" : ", ", "{\"layer\": \"", r.layer, "\", \"pass\": \"", r.pass,
+                          "\", \"flops\": ", r.flops, ", \"seconds\": ", median(r.seconds), "}");
+    }
+    return all + "]";
   }
 
  private:
@@ -211,17 +232,20 @@ template <class T, class Device> int run(settings const& s, Device device) {
     session.forward(net);
     if (update) update->backward_and_update([](char const*) {});
   });
-  if (s.profile) times.emplace(session);
   typename Device::graph graph;
-  double const seconds = measure(device, s.repetitions, s.times, [&] {
-    if (times) times->restart();
+  double const seconds = measure(device, s, [&] {
     if (update) update->begin();
-    if (times) {
-      work();  // each layer by itself
-    } else {
-      device.repeat(graph, work);
-    }
+    device.repeat(graph, work);
   });
+  if (s.profile) {  // each layer by itself, outside the graph
+    times.emplace(session);
+    for (int i = 0; i < s.times; ++i) {
+      if (update) update->begin();
+      device.synchronize();
+      times->restart();
+      work();
+    }
+  }
   double const gflops = unetdn::unet_flops(s.network, s.batch, s.size, s.size) * (s.training ? 3 : 1) / seconds / 1e9;
   double const planned = static_cast<double>(state + session.plan().total() + session.scratch_bytes()) / (1 << 20);
   double const taken = static_cast<double>(available - device.available_bytes()) / (1 << 20);
@@ -230,7 +254,8 @@ template <class T, class Device> int run(settings const& s, Device device) {
                               "\", \"base\": ", s.network.base, ", \"levels\": ", s.network.levels,
                               ", \"size\": ", s.size, ", \"batch\": ", s.batch, ", \"training\": ", s.training,
                               ", \"seconds\": ", seconds, ", \"gflops\": ", gflops, ", \"planned_mib\": ", planned,
-                              ", \"device_mib\": ", taken, ", \"floor_seconds\": ", floor, "}\n");
+                              ", \"device_mib\": ", taken, ", \"floor_seconds\": ", floor,
+                              times ? ", \"layers\": " + times->json() : "", "}\n");
     return 0;
   }
   std::printf("%s in %s, base %d, %d levels, %d x %d, batch %d, %s: %.4g s, %.1f GFLOP/s\n", Device::name(),
@@ -268,11 +293,14 @@ int main(int argc, char** argv) {
   app.add_option("--times", s.times, "how often the work is queued in a repetition")
       ->check(CLI::Range(1, 10000))
       ->capture_default_str();
+  app.add_option("--seconds", s.seconds,
+                 "about the longest to measure: work too slow for it is repeated less often; 0: no limit")
+      ->capture_default_str();
   app.add_option("--gemm-tflops", s.gemm_tflops, "rate of matrix products, for the floor; with --copy-gbs");
   app.add_option("--copy-gbs", s.copy_gbs, "bandwidth of a copy, read and written");
   app.add_flag("--training", s.training, "a training step instead of inference");
-  auto* const json = app.add_flag("--json", s.json, "one line of JSON");
-  app.add_flag("--profile", s.profile, "the time of each layer as well, which is waited for")->excludes(json);
+  app.add_flag("--json", s.json, "one line of JSON");
+  app.add_flag("--profile", s.profile, "the time of each layer as well, which is waited for");
   CLI11_PARSE(app, argc, argv);
   try {
     return benchmarks::on_gpu(

@@ -3,8 +3,9 @@
 """What PyTorch does on a GPU: its rates, and the U-Net beside ours. Needs PyTorch; gpu_check.sh calls it.
 
     gpu_peers.py rates                            # copy bandwidth and matrix products, as JSON
-    gpu_peers.py compare --network PATH           # the U-Net, ours and PyTorch's in turns, as JSON
-    gpu_peers.py compare --network PATH --dry-run # the same on the processor with a tiny network: times mean nothing
+    gpu_peers.py compare --network PATH --pass training --base 64 --batch 16
+                                                  # one U-Net, ours and PyTorch's in turns, as JSON
+    ... --dry-run                                 # the same on the processor with a tiny network: times mean nothing
 
 compare: PyTorch runs in channels_last under bfloat16 autocast with cudnn.benchmark, and its fused AdamW; eager, and for
 training at batch 16 compiled too. The networks are equal (docs/unet.py). In each round ours runs once and then each of
@@ -38,10 +39,16 @@ def seconds_of(work, device, times):
     return (time.perf_counter() - begin) / times
 
 
+def versions():
+    import torch
+
+    return {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version()}
+
+
 def rates():
     import torch
 
-    result = {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version()}
+    result = versions()
     x = torch.empty(1 << 30, dtype=torch.float32, device="cuda").normal_()
     y = torch.empty_like(x)
     y.copy_(x)
@@ -69,7 +76,7 @@ def worker(case, mode, device):
     for line in sys.stdin:
         seconds = seconds_of(work, device, int(line))
         memory = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0
-        print(json.dumps({"seconds": seconds, "memory": memory}), flush=True)
+        print(json.dumps({"seconds": seconds, "memory": memory, "versions": versions()}), flush=True)
 
 
 class Peer:
@@ -101,37 +108,24 @@ def ours(network, case, device, times):
 
 
 def compare(options):
-    device = "cpu" if options.dry_run else "cuda"
-    our_device = "emulated" if options.dry_run else "cuda"
-    tiny = dict(base=8, levels=2, size=16)
-    cases = [dict(base=base, levels=4, size=256, batch=batch, **{"pass": kind})
-             for kind, batch in (("training", 16), ("inference", 16), ("inference", 1), ("training", 64))
-             for base in (64, 32, 16)]
-    if options.dry_run:
-        cases = [dict(tiny, batch=1, **{"pass": kind}) for kind in ("training", "inference")]
-    rounds, times = (1, 1) if options.dry_run else (5, 20)
-    begin, rows, left_out = time.monotonic(), [], []
-    for number, case in enumerate(cases):
-        spent = time.monotonic() - begin
-        if number > 0 and spent + spent / number > options.seconds:  # the next one might not fit
-            left_out.append(case)
-            continue
-        compiled = case["pass"] == "training" and case["batch"] == 16
-        modes = ["eager"] + (["compile"] if compiled else [])
-        peers = [Peer(case, mode, device) for mode in modes]
-        measured = []
-        for _ in range(rounds):
-            measured.append((ours(options.network, case, our_device, times), [peer.run(times) for peer in peers]))
-        for peer in peers:
-            peer.close()
-        row = dict(case, ours_seconds=statistics.median(m["seconds"] for m, _ in measured),
-                   ours_mib=measured[0][0]["planned_mib"], peers={})
-        for i, mode in enumerate(modes):
-            row["peers"][mode] = dict(
-                seconds=statistics.median(p[i]["seconds"] for _, p in measured), mib=measured[-1][1][i]["memory"],
-                ratio=statistics.median(p[i]["seconds"] / m["seconds"] for m, p in measured))
-        rows.append(row)
-    print(json.dumps({"rows": rows, "left_out": left_out}))
+    device, our_device = ("cpu", "emulated") if options.dry_run else ("cuda", "cuda")
+    levels, size, rounds, times = (2, 16, 1, 1) if options.dry_run else (4, 256, 5, 20)
+    case = {"base": options.base, "levels": levels, "size": size, "batch": options.batch, "pass": options.kind}
+    compiled = options.kind == "training" and options.batch == 16
+    modes = ["eager"] + (["compile"] if compiled else [])
+    peers = [Peer(case, mode, device) for mode in modes]
+    measured = []
+    for _ in range(rounds):
+        measured.append((ours(options.network, case, our_device, times), [peer.run(times) for peer in peers]))
+    for peer in peers:
+        peer.close()
+    our_seconds = statistics.median(m["seconds"] for m, _ in measured)
+    row = dict(case, ours_seconds=our_seconds, ours_mib=measured[0][0]["planned_mib"], peers={},
+               **measured[0][1][0]["versions"])
+    for i, mode in enumerate(modes):
+        seconds = statistics.median(p[i]["seconds"] for _, p in measured)
+        row["peers"][mode] = dict(seconds=seconds, mib=measured[-1][1][i]["memory"], ratio=seconds / our_seconds)
+    print(json.dumps(row))
 
 
 def main():
@@ -140,7 +134,9 @@ def main():
     commands.add_parser("rates")
     comparison = commands.add_parser("compare")
     comparison.add_argument("--network", required=True, help="the built benchmark `gpu_network`")
-    comparison.add_argument("--seconds", type=float, default=540, help="begin no case that might end later")
+    comparison.add_argument("--pass", dest="kind", choices=["training", "inference"], required=True)
+    comparison.add_argument("--base", type=int, required=True, help="channels of the first level")
+    comparison.add_argument("--batch", type=int, required=True)
     comparison.add_argument("--dry-run", action="store_true")
     commands.add_parser("worker").add_argument("arguments")
     options = parser.parse_args()
