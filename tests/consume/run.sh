@@ -3,6 +3,7 @@
 # tests/consume/run.sh
 # Builds the README's program in projects of its own that get this library in each of the three ways, at plain -O2; tells
 # how long that took (20 s is the aim; a shared machine is no place to insist on it); runs it, and looks at what it writes.
+# Where build/ci-gcc has unetdn::cuda, clang++ links a program with what that build installs, in a project without CUDA.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 here=$root/tests/consume
@@ -56,3 +57,13 @@ for way in installed add_subdirectory fetch_content; do
   echo "$way: the README's program was built in $milliseconds ms"
   run_program "$folder/program" "$folder"
 done
+
+if [[ ! -f $root/build/ci-gcc/kernels/libunetdn_cuda.a ]]; then
+  echo "installed unetdn::cuda: not tried, build/ci-gcc has none"
+  exit
+fi
+cmake --install "$root/build/ci-gcc" --prefix "$work/cuda_prefix" >/dev/null
+cmake --log-level=WARNING -G Ninja -S "$here/cuda" -B "$work/cuda" -D CMAKE_CXX_COMPILER=clang++ -D CMAKE_BUILD_TYPE= \
+  -D PROGRAM="$root/tests/seam/link_cuda.cpp" -D CMAKE_PREFIX_PATH="$work/cuda_prefix"
+cmake --build "$work/cuda"
+"$work/cuda/program"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled by a plain C++ compiler and linked with unetdn::cuda: uses every operation with every element type on cuda,
-// so that a missing instantiation is a link error, also on machines without a GPU.
+// Compiled by a plain C++ compiler and linked with unetdn::cuda: uses every operation, the network, its trainer and its
+// denoiser with every element type on cuda, so that a missing instantiation is a link error, also on machines without a
+// GPU.
 #include <cmath>
 #include <cstdio>
 #include <span>
@@ -8,6 +9,7 @@
 
 #include <unetdn/core/tensor.hpp>
 #include <unetdn/devices/cuda.hpp>
+#include <unetdn/generated.hpp>
 #include <unetdn/loss.hpp>
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
@@ -18,6 +20,8 @@
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
+#include <unetdn/train/trainer.hpp>
+#include <unetdn/unet.hpp>
 
 namespace {
 
@@ -166,6 +170,26 @@ template <class T> bool convolves(cuda& dev, unetdn::conv2d_shape s, double taps
   return sum(dev, y.view().crop(y.view().h / 2, y.view().w / 2, 1, 1)) == taps * s.in * s.out;
 }
 
+/// Whether a step of training, a session's forward pass and a denoised picture are numbers.
+template <class T> bool trains_and_denoises(cuda& dev) {
+  using namespace unetdn;
+  unet_config const config{3, 3, 8, 1};
+  training_options options;
+  options.noise = parse_noise("gaussian:25");
+  options.loss = loss_kind::l1_ssim;
+  options.patch = 16;
+  options.batch = 1;
+  training_set pictures(3);
+  pictures.add(image_pair{generate_picture(1, 0, 24, 20)});
+  trainer<T, cuda> training(dev, config, options, pictures, 1);
+  double const loss = training.step().loss;
+  unet_session<T, cuda> session(dev, config, 1, 9, 7, session_mode::inference);
+  session.forward(training.network());
+  denoiser<T, cuda> denoise(training.average(), dev.sibling());
+  return std::isfinite(loss) && std::isfinite(sum(dev, session.output())) &&
+         denoise(generate_picture(1, 1, 20, 24)).width == 20;
+}
+
 template <class T> bool all_right(cuda& dev) {
   for (bool const allow : {false, true}) {
     dev.allow_tf32(allow);
@@ -175,7 +199,7 @@ template <class T> bool all_right(cuda& dev) {
   }
   dev.allow_tf32(false);
   return elementwise_sum<T>(dev) == 2.25 && pooling_sum<T>(dev) == 24 && works<T>(dev) && updates<T>(dev) &&
-         loads<T>(dev) && compares<T>(dev) && transposes<T>(dev);
+         loads<T>(dev) && compares<T>(dev) && transposes<T>(dev) && trains_and_denoises<T>(dev);
 }
 
 }  // namespace
