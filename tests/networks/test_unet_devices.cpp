@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The U-Net on the devices that run kernels, against the cpu in float: forward, backward, pictures of any size, tiles.
+// And a step of training, for the sanitizers: test_trainer_devices compares many.
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -9,6 +10,8 @@
 #include <unistd.h>
 #include <vector>
 
+#include <unetdn/generated.hpp>
+#include <unetdn/train/trainer.hpp>
 #include <unetdn/unet.hpp>
 
 #include "catch.hpp"
@@ -181,6 +184,24 @@ TEST_CASE("a session's overruns would meet red zones, and its memory is refused 
   CHECK(contains(refusal, "denoising needs 1 MiB"));
   CHECK(contains(refusal, "0 MiB are free"));
   CHECK(small.scratch_bytes() == 0);
+}
+
+TEST_CASE("a step of training has the same bits in any order of threads") {
+  training_options options;
+  options.noise = parse_noise("gaussian:25");
+  options.loss = loss_kind::l1_ssim;
+  options.patch = 16;
+  options.batch = 1;
+  auto const step = [&](emulated dev) {
+    training_set pictures(3);
+    pictures.add(image_pair{generate_picture(1, 0, 17, 19)});
+    trainer<bf16, emulated> t(dev, {3, 3, 8, 1}, options, pictures, 1);
+    return t.step();
+  };
+  training_step const one = step(emulated{thread_order::forward, 1}), other = step(emulated{thread_order::reverse, 2});
+  CHECK(std::isfinite(one.gradient_norm));
+  CHECK(one.loss == other.loss);
+  CHECK(one.gradient_norm == other.gradient_norm);
 }
 
 TEST_CASE("a 16-bit network reads a file's weights rounded, and writes what it has") {

@@ -27,9 +27,13 @@ struct transpose_case {
   int n, h, w, in, out;
 };
 
-std::vector<transpose_case> const cases{
-    {1, 1, 1, 1, 1},   {1, 3, 5, 3, 5},   {2, 7, 6, 16, 16}, {1, 4, 13, 17, 33}, {1, 2, 3, 48, 17},
-    {1, 9, 131, 5, 3}, {1, 5, 4, 33, 70}, {3, 1, 2, 130, 8}, {1, 40, 33, 4, 20},
+std::vector<transpose_case> const cases {
+#if defined(UNETDN_TSAN)  // every access is slow here
+  {1, 4, 13, 17, 33},
+#else
+  {1, 1, 1, 1, 1}, {1, 3, 5, 3, 5}, {2, 7, 6, 16, 16}, {1, 4, 13, 17, 33}, {1, 2, 3, 48, 17}, {1, 9, 131, 5, 3},
+      {1, 5, 4, 33, 70}, {3, 1, 2, 130, 8}, {1, 40, 33, 4, 20},
+#endif
 };
 
 template <class T> struct problem {
@@ -174,8 +178,13 @@ TEMPLATE_TEST_CASE("conv_transpose2d's mask, accumulation, threads and scratch",
 namespace {
 
 /// Sizes off every tile of the kernels, and some with several tiles and steps in each direction.
-std::vector<transpose_case> const device_cases{{1, 1, 1, 1, 1},   {1, 3, 5, 3, 5},     {2, 4, 6, 16, 16},
-                                               {1, 5, 4, 33, 70}, {1, 12, 25, 40, 24}, {3, 1, 2, 130, 8}};
+std::vector<transpose_case> const device_cases {
+#if defined(UNETDN_TSAN)
+  {1, 3, 9, 40, 24},
+#else
+  {1, 1, 1, 1, 1}, {1, 3, 5, 3, 5}, {2, 4, 6, 16, 16}, {1, 5, 4, 33, 70}, {1, 12, 25, 40, 24}, {3, 1, 2, 130, 8},
+#endif
+};
 
 template <class T> std::vector<double> rounded(std::vector<double> v) {
   for (double& x : v) x = convert<double>(convert<T>(x));
