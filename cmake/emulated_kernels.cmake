@@ -22,6 +22,7 @@ set(folder ${CMAKE_CURRENT_BINARY_DIR}/emulated_kernels)
 set(all_headers "")
 set(declarations "")
 set(instances "")
+set(templates "")
 file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cu)
 foreach(source IN LISTS sources)
   unetdn_kernel_list(${source} headers kernels)
@@ -34,6 +35,8 @@ foreach(source IN LISTS sources)
   foreach(kernel IN LISTS kernels)
     string(APPEND declarations "extern template void launch(emulated&, extent3, ${kernel} const&);\n")
     string(APPEND definitions "template void launch(emulated&, extent3, ${kernel} const&);\n")
+    string(REGEX REPLACE "kernels::([^<]*).*" "    \"\\1\"," name_of_template "${kernel}")
+    list(APPEND templates ${name_of_template})
   endforeach()
   list(JOIN headers "\n" headers)
   file(CONFIGURE OUTPUT ${folder}/${name}.cpp @ONLY CONTENT
@@ -44,6 +47,11 @@ list(REMOVE_DUPLICATES all_headers)
 list(JOIN all_headers "\n" all_headers)
 file(CONFIGURE OUTPUT ${folder}/include/emulated_kernels.hpp @ONLY CONTENT
   "#pragma once\n#include <unetdn/devices/emulated.hpp>\n@all_headers@\n\nnamespace unetdn {\n@declarations@}\n")
+# Their templates' names, for a test that runs them all.
+list(REMOVE_DUPLICATES templates)
+list(JOIN templates "\n" templates)
+file(CONFIGURE OUTPUT ${folder}/include/emulated_kernel_names.hpp @ONLY CONTENT
+  "#pragma once\n\ninline constexpr char const* kernel_templates[] = {\n@templates@\n};\n")
 
 add_library(unetdn_emulated_kernels STATIC EXCLUDE_FROM_ALL ${instances})
 target_link_libraries(unetdn_emulated_kernels PUBLIC unetdn)

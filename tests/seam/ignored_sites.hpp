@@ -15,6 +15,7 @@ using check_function = std::function<bool(emulated&)>;
 struct site_report {
   std::vector<sync_site> noticed;    // ignoring it made the check fail
   std::vector<sync_site> unnoticed;  // ignoring it changed nothing: it is not needed, or the check is too weak
+  std::vector<std::string> kernels;  // that the check runs
 };
 
 inline bool passes(check_function const& check, emulated& dev) {
@@ -25,18 +26,15 @@ inline bool passes(check_function const& check, emulated& dev) {
   }
 }
 
-/// Every sync, sync_warp, copy_commit and copy_wait that the check's kernels execute.
-inline std::vector<sync_site> sites_of(check_function const& check) {
-  emulated dev;
-  dev.record_sites();
-  if (!passes(check, dev)) throw error("the check fails with every barrier in place");
-  return dev.sites();
-}
-
-/// Ignores each site in turn, in both thread orders.
+/// Ignores each sync, sync_warp, copy_commit and copy_wait that the check's kernels execute in turn, in both thread
+/// orders.
 inline site_report ignore_each_site(check_function const& check) {
+  emulated whole;
+  whole.record_sites();
+  if (!passes(check, whole)) throw error("the check fails with every barrier in place");
   site_report report;
-  for (sync_site const& site : sites_of(check)) {
+  report.kernels = whole.kernels();
+  for (sync_site const& site : whole.sites()) {
     bool noticed = false;
     for (thread_order order : {thread_order::forward, thread_order::reverse}) {
       emulated dev{order};

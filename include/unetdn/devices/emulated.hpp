@@ -328,6 +328,7 @@ class emulated {
         pool_{std::move(other.pool_)},
         machines_{std::move(other.machines_)},
         watch_{std::move(other.watch_)},
+        kernels_{std::move(other.kernels_)},
         scratch_{std::exchange(other.scratch_, nullptr)},
         scratch_bytes_{std::exchange(other.scratch_bytes_, 0)},
         tf32_{other.tf32_},
@@ -418,8 +419,10 @@ class emulated {
     for (auto const& m : machines_) sum += m.row_conflicts;
     return sum;
   }
-  /// From now on, notes where the kernels call sync, sync_warp, copy_commit and copy_wait.
+  /// From now on, notes which kernels run, and where they call sync, sync_warp, copy_commit and copy_wait.
   void record_sites() { watch_.recording = true; }
+  /// The kernels noted so far, one for each launch.
+  std::vector<std::string> const& kernels() const { return kernels_; }
   /// The sites noted so far.
   std::vector<sync_site> sites() const {
     std::vector<sync_site> all;
@@ -466,6 +469,7 @@ class emulated {
   std::unique_ptr<thread_pool> pool_;
   std::vector<detail::block_machine> machines_;  // one a worker
   detail::site_watch watch_;
+  std::vector<std::string> kernels_;
   void* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
   bool tf32_ = false;
@@ -695,6 +699,7 @@ template <class K> void emulated::run(extent3 blocks, K const& k) {
   static_assert(alignof(shared) <= detail::block_machine::shared_alignment);
   check(blocks.x > 0 && blocks.y > 0 && blocks.z > 0, "a launch of ", blocks.x, " x ", blocks.y, " x ", blocks.z,
         " blocks: every extent must be positive");
+  if (watch_.recording) kernels_.push_back(detail::kernel_name<K>());
   for (auto& m : machines_) m.prepare(detail::kernel_name<K>(), K::threads, sizeof(shared), watch_);
   int const count = blocks.x * blocks.y * blocks.z;
   pool_->run(count, [&](int chunk, int worker) {
