@@ -268,3 +268,48 @@ TEST_CASE("training on a device stops where it diverges, and is refused where it
   CHECK(contains(refusal, "smaller batch"));
   CHECK(small.scratch_bytes() == 0);
 }
+
+TEST_CASE("a step in tf32 is nearly that of float") {
+  cpu host(1);
+  emulated dev, exact;
+  dev.allow_tf32(true);
+  training_set pictures = small_set(), same_pictures = small_set();
+  trainer<float, emulated> t(dev, network, small_options(), pictures, 1);
+  trainer<float, emulated> in_float(exact, network, small_options(), same_pictures, 1);
+  training_step const got = t.step(), want = in_float.step();
+  CHECK(got.loss == Approx(want.loss).epsilon(4e-3));
+  CHECK(got.gradient_norm == Approx(want.gradient_norm).epsilon(4e-2));
+  CHECK(got.gradient_norm != want.gradient_norm);
+  CHECK(relative_error(weights(t), weights(in_float)) < 3e-2);
+}
+
+TEST_CASE("a step whose gradients overflow fp16 halves the loss scale and changes no weight") {
+  temporary_folder const folder;
+  auto const path = folder.path / "checkpoint.safetensors";
+  emulated dev;
+  training_set pictures = small_set();
+  unet_config linear = network;
+  linear.output = unet_output::linear;
+  trainer<fp16, emulated> t(dev, linear, small_options(), pictures, 1);
+  cpu host(1);
+  unet<float, cpu> steep(host, linear);
+  steep.initialise(host, 1);
+  for (parameter const& p : steep.parameters()) {
+    if (!p.name.starts_with("output.")) continue;
+    for (std::int64_t i = p.offset; i < p.offset + p.size; ++i) steep.weights()[i] *= 200;
+  }
+  t.start_from(host, steep);
+  auto const before = weights(t);
+  auto const kept = [&](char const* key) {
+    t.save_checkpoint(path);
+    return safetensors_file(path).metadata(key);
+  };
+  CHECK(std::isfinite(t.step().loss));
+  CHECK(kept("unetdn.skipped") == "1");
+  CHECK(kept("unetdn.updates") == "0");
+  CHECK(kept("unetdn.loss_scale") == "32768");
+  CHECK((weights(t) == before));
+  for (int i = 0; i < 15 && kept("unetdn.updates") == "0"; ++i) t.step();
+  CHECK(kept("unetdn.updates") == "1");
+  CHECK((weights(t) != before));
+}
