@@ -269,6 +269,23 @@ TEST_CASE("training on a device stops where it diverges, and is refused where it
   CHECK(small.scratch_bytes() == 0);
 }
 
+TEST_CASE("a run whose validation does not fit beside the trainer is refused before it begins") {
+  temporary_folder const folder;
+  training_set pictures = small_set();
+  emulated dev;
+  trainer<bf16, emulated> t(dev, network, small_options(), pictures, 1);
+  run_options how;
+  how.folder = folder.path / "run";
+  how.steps = 1;
+  auto const begin = [&](int side) {
+    training_run<bf16, emulated>(t, how, {image_pair{generate_picture(9, 0, side, side)}});
+  };
+  dev.limit_memory(std::size_t(1) << 18);
+  CHECK(contains(thrown([&] { begin(256); }), "validation needs"));
+  CHECK_FALSE(std::filesystem::exists(how.folder));
+  CHECK_NOTHROW(begin(16));
+}
+
 TEST_CASE("a step in tf32 is nearly that of float") {
   cpu host(1);
   emulated dev, exact;

@@ -341,6 +341,7 @@ class emulated {
   emulated sibling() const {
     emulated other(order_, pool_->threads());
     other.tf32_ = tf32_;
+    other.available_ = available_;
     return other;
   }
 

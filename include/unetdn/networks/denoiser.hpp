@@ -30,12 +30,12 @@ template <class T = float, class Device = cpu> class denoiser {
   explicit denoiser(std::filesystem::path const& weights, Device dev = Device{})
       : device_{std::move(dev)},
         network_{std::make_shared<unet<T, Device> const>(unet<T, Device>::load(device_, weights))} {
-    limit_tile_side(default_tile_side());
+    limit_tile_side(default_tile_side(network_->config()));
   }
   /// Uses a network that others may use too.
   explicit denoiser(std::shared_ptr<unet<T, Device> const> network, Device dev = Device{})
       : device_{std::move(dev)}, network_{std::move(network)} {
-    limit_tile_side(default_tile_side());
+    limit_tile_side(default_tile_side(network_->config()));
   }
   denoiser(denoiser const&) = delete;
   denoiser& operator=(denoiser const&) = delete;
@@ -111,14 +111,34 @@ template <class T = float, class Device = cpu> class denoiser {
 
   /// How far, in pixels, an output can see: two 3x3 convolutions a level on the way down and up, and the alignment of
   /// the pooling windows.
-  int reach() const {
-    int const levels = network_->config().levels;
-    return 2 * ((2 << levels) - 1) + 2 * ((1 << levels) - 1) + (1 << levels) - 1;
+  int reach() const { return reach(network_->config()); }
+
+  /// What a picture of width x height pixels takes of a device's memory beside the network, in tiles of the default
+  /// size; nothing is allocated.
+  static memory_need need(Device& dev, unet_config const& config, int width, int height) {
+    int const side = std::max(default_tile_side(config), 4 * reach(config));
+    if (std::int64_t(height) * width > std::int64_t(side) * side) {
+      tiling const tiles(config, side);
+      width = std::min(width, tiles.core + 2 * tiles.margin);
+      height = std::min(height, tiles.core + 2 * tiles.margin);
+    }
+    memory_need need = unet_session<T, Device>::need(dev, config, 1, height, width, session_mode::inference);
+    if constexpr (!Device::is_host) {  // the picture in float, on its way
+      need.activations += std::size_t(width) * std::size_t(height) * std::size_t(config.in_channels) * sizeof(float);
+    }
+    return need;
   }
 
  private:
+  /// How a large picture is cut: tiles give core x core pixels each and see `margin` more on every side.
+  struct tiling {
+    int margin, core;
+    tiling(unet_config const& config, int side)
+        : margin{round_up(reach(config), config.multiple())},
+          core{std::max(config.multiple(), (side - 2 * margin) / config.multiple() * config.multiple())} {}
+  };
+
   void run_window(view<float const> from, view<float> to, std::optional<float> sigma_255) {
-    int const multiple = network_->config().multiple();
     int const side = tile_side_;
     if (std::int64_t(from.h) * from.w <= std::int64_t(side) * side) {
       run_tile(from, to, 0, 0, from.h, from.w, sigma_255);
@@ -130,8 +150,7 @@ template <class T = float, class Device = cpu> class denoiser {
     std::vector<float> pixels(static_cast<std::size_t>(from.size()));
     view<float> const source(pixels.data(), 1, from.h, from.w, from.c);
     copy_on_host(from, source);
-    int const margin = round_up(reach(), multiple);
-    int const core = std::max(multiple, (side - 2 * margin) / multiple * multiple);
+    auto const [margin, core] = tiling(network_->config(), side);
     for (int y = 0; y < from.h; y += core) {
       for (int x = 0; x < from.w; x += core) {
         int const top = std::max(0, y - margin);
@@ -182,8 +201,12 @@ template <class T = float, class Device = cpu> class denoiser {
     }
   }
 
-  int default_tile_side() const {
-    return static_cast<int>(8192 / std::sqrt(static_cast<double>(network_->config().base)));
+  static int reach(unet_config const& config) {
+    int const levels = config.levels;
+    return 2 * ((2 << levels) - 1) + 2 * ((1 << levels) - 1) + (1 << levels) - 1;
+  }
+  static int default_tile_side(unet_config const& config) {
+    return static_cast<int>(8192 / std::sqrt(static_cast<double>(config.base)));
   }
 
   Device device_;

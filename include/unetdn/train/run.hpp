@@ -62,11 +62,13 @@ template <class T, class Device> class training_run {
   using callback = std::function<bool(run_progress const&)>;
 
   /// Takes the folder. Throws argument_error where the options do not fit, file_error where the folder cannot be used
-  /// or resumed from, is in use, or holds a run already and neither `resume` nor `start_over` is set. Validation
-  /// pictures without a noisy twin get the noise of the training options.
+  /// or resumed from, is in use, or holds a run already and neither `resume` nor `start_over` is set; out_of_memory
+  /// where what the trainer left of the device's memory is too little for a validation picture. Validation pictures
+  /// without a noisy twin get the noise of the training options.
   training_run(trainer<T, Device>& trainer, run_options options, std::vector<image_pair> validation)
       : trainer_{trainer}, options_{checked(std::move(options))}, validation_{std::move(validation)} {
     check_twins();
+    check_memory();
     make_folder();
     log_.emplace(options_.folder / "log.csv");
     if (options_.resume) resume();
@@ -156,6 +158,19 @@ template <class T, class Device> class training_run {
             "a noisy validation picture differs in size from its clean twin");
       check(p.noisy || !trainer_.pictures().paired(),
             "training on real pairs is validated on real pairs: a validation picture has no noisy twin");
+    }
+  }
+
+  /// The validation's denoiser is made when it is first needed; that it fits beside the trainer is known now.
+  void check_memory() const {
+    if constexpr (!Device::is_host) {
+      Device own = trainer_.session().device().sibling();
+      memory_need most;
+      for (image_pair const& p : validation_) {
+        auto const need = denoiser<T, Device>::need(own, trainer_.network().config(), p.clean.width, p.clean.height);
+        if (need.total() > most.total()) most = need;
+      }
+      require_memory(own, "validation", most);
     }
   }
 
