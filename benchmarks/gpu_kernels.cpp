@@ -92,8 +92,11 @@ template <class T, class Device> class suite {
   double copy_rate() const { return copy_rate_; }
 
   void add(layer const& l) {
-    if (l.k > 0) add_conv2d(l);
-    if (l.k > 0 && l.c > 3) add_conv_transpose2d(l);
+    if (l.k > 0) add_conv2d(l, {l.c, l.k, 3});
+    if (l.k > 0 && l.c > 3) {
+      for (auto const& [kernel, stride] : {std::pair{1, 1}, {2, 2}, {3, 2}}) add_conv2d(l, {l.c, l.k, kernel, stride});
+      add_conv_transpose2d(l);
+    }
     if (l.c > 3) add_max_pool2d(l);
     add_elementwise(l);
   }
@@ -151,23 +154,26 @@ template <class T, class Device> class suite {
 
   static std::string label(layer const& l) { return text(l.n, "x", l.h, "x", l.w, "/", l.c, "->", l.k); }
 
-  void add_conv2d(layer const& l) {
-    conv2d_shape const s{l.c, l.k, 3};
+  void add_conv2d(layer const& l, conv2d_shape s) {
     unetdn::shape const xs{l.n, l.h, l.w, l.c};
     auto const o = std::make_shared<operands>(dev_, xs, conv2d_output_shape(s, xs), conv2d_weight_size<Device>(s));
     op_cost const cost = conv2d_cost(s, xs, sizeof(T));
+    bool const usual = s.kernel == 3 && s.stride == 1;
+    std::string const op =
+        usual ? "conv2d/"
+              : text("conv2d_", s.kernel, "x", s.kernel, s.stride > 1 ? text("_stride_", s.stride) : "", "/");
     auto& dev = dev_;
-    add("conv2d/forward/" + label(l), cost,
+    add(op + "forward/" + label(l), cost,
         [=, &dev] { conv2d_forward<T>(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true}); });
-    if (unetdn::shape const half = max_pool2d_output_shape(o->y.shape()); half.size() > 0) {
+    if (unetdn::shape const half = max_pool2d_output_shape(o->y.shape()); usual && half.size() > 0) {
       auto const pooled = std::make_shared<tensor<T, Device>>(dev_, half);
-      add("conv2d/forward_pooled/" + label(l), {cost.flops, cost.bytes + double(half.size()) * sizeof(T)}, [=, &dev] {
+      add(op + "forward_pooled/" + label(l), {cost.flops, cost.bytes + double(half.size()) * sizeof(T)}, [=, &dev] {
         conv2d_forward<T>(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true, pooled->view()});
       });
     }
-    add("conv2d/backward_data/" + label(l), cost,
+    add(op + "backward_data/" + label(l), cost,
         [=, &dev] { conv2d_backward_data<T>(dev, s, o->y.view(), o->w.data(), o->x.view(), o->x.view()); });
-    add("conv2d/backward_weights/" + label(l), cost,
+    add(op + "backward_weights/" + label(l), cost,
         [=, &dev] { conv2d_backward_weights<T>(dev, s, o->x.view(), o->y.view(), o->dw.data(), o->db.data(), false); });
   }
 
