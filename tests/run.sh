@@ -37,9 +37,17 @@ stage() {
 
 finish() {
   printf '\n%s%d s in all\n' "$summary" "$SECONDS"
+  if ! nvcc_is_here; then
+    echo "NOT CHECKED: no nvcc here, so no kernel was compiled for a GPU and nothing was linked with unetdn::cuda"
+  fi
   echo "$passed passed, $failed failed"
   ((failed == 0))
   exit
+}
+
+# Where cmake/cuda.cmake finds it.
+nvcc_is_here() {
+  PATH=$PATH:${CUDA_HOME:-}/bin:${CUDA_PATH:-}/bin:/usr/local/cuda/bin command -v "${CUDACXX:-nvcc}" >/dev/null
 }
 
 jobs=$(nproc)
