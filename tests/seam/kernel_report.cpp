@@ -3,7 +3,7 @@
 // stack frame), or where a convolution does not use what it was written for: matrix instructions, and 16 bytes at a
 // time.
 //
-//   kernel_report FOLDER    with NAME.ptx and what ptxas -v said of it in NAME.txt, for Hopper (sm_90)
+//   kernel_report FOLDER    named for the GPU, sm_90 or sm_80, with NAME.ptx and what ptxas -v said of it in NAME.txt
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -137,6 +137,7 @@ int run(std::string const& folder) {
     if (file.path().extension() == ".txt") read_assembler(contents(file), all);
     if (file.path().extension() == ".ptx") read_ptx(contents(file), all);
   }
+  std::printf("For %s:\n\n", std::filesystem::path(folder).filename().c_str());
   std::puts(
       "| kernel | threads | registers | shared memory | stack | spills | mma | 16-byte copies | 16-byte accesses | "
       "others |");
