@@ -110,7 +110,7 @@ void add_run_options(CLI::App& app, settings& s) {
       ->capture_default_str();
   app.add_option("--batch", s.training.batch, "patches a step")->capture_default_str();
   app.add_option("--patch", s.training.patch, "side of the patches, in pixels")->capture_default_str();
-  app.add_option("--rate", s.rate, "highest learning rate (0.032 / base; an eighth of that with --init)");
+  app.add_option("--rate", s.rate, "highest learning rate (0.008; an eighth of that with --init)");
   app.add_option("--loss", s.loss, "mse, l1 or l1_ssim")->capture_default_str();
   app.add_option("--validations", s.run.validations, "how often is measured")
       ->check(CLI::Range(1, 1000))
@@ -355,10 +355,9 @@ std::optional<unetdn::unet<float, cpu>> begin_network(settings& s, cpu& host) {
   return weights;
 }
 
-/// Adam's best rate falls in inverse proportion to the width (Yang et al. 2022, "Tensor programs V", table 3). At base
-/// 16, 0.004 learnt faster than 0.002; 0.008 was ahead at first, but half of the ReLUs ended up dead. Weights that know
-/// something already are to keep it.
-double usual_rate(settings const& s) { return 0.032 / std::max(1, s.network.base) / (s.init.empty() ? 1 : 8); }
+/// At base 16, 0.008 learnt faster than 0.004 and 0.016 (docs/training.md); parameter::rate_factor() makes it hold for
+/// other widths. Weights that know something already are to keep it.
+double usual_rate(settings const& s) { return unetdn::learning_rate{}.peak / (s.init.empty() ? 1 : 8); }
 
 template <class T, class Device> int train(settings& s, Device device) {
   finish_settings(s);

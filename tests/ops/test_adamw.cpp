@@ -34,6 +34,19 @@ template <class T> struct state {
   }
 };
 
+/// Factors of the rate, different in each block.
+template <class T> std::vector<T> rate_factors(std::size_t size) {
+  std::vector<T> factors(ceil_div(size, std::size_t(rate_block)));
+  for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = T(1) / T(1 + i % 5);
+  return factors;
+}
+/// The same for each element.
+template <class T> std::vector<double> of_elements(std::vector<T> const& factors, std::size_t size) {
+  std::vector<double> all(size);
+  for (std::size_t i = 0; i < size; ++i) all[i] = double(factors[i / rate_block]);
+  return all;
+}
+
 /// What a step is given, different each time.
 struct settings {
   double rate, scale, averaging;
@@ -64,10 +77,17 @@ TEMPLATE_TEST_CASE("adamw_step is Loshchilov and Hutter's algorithm", "", float,
         // The constants as T holds them.
         reference::adamw expected{double(T(0.9)), double(T(0.99)),    1e-6,
                                   weight_decay,   widened(s.weights), widened(s.average)};
+        auto const factors = rate_factors<T>(size);
+        auto arrays = s.arrays(true);
+        if (weight_decay > 0) {
+          arrays.rate_factors = factors.data();
+          expected.factors = of_elements(factors, size);
+        }
         for (int step = 1; step <= 7; ++step) {
           auto const now = settings_of(step);
           s.gradient = gradients<T>(size, step);
-          adamw_step(dev, options, s.arrays(true), step, now.rate, now.scale, now.averaging);
+          arrays.gradient = s.gradient.data();
+          adamw_step(dev, options, arrays, step, now.rate, now.scale, now.averaging);
           expected.step(widened(s.gradient), now.rate, now.scale, now.averaging);
           // Weights stay below 2 in magnitude; a step rounds them and their average a few times.
           CHECK(distance(s.weights, expected.weights) <= step * tolerance<T>(0));
@@ -278,7 +298,8 @@ TEMPLATE_LIST_TEST_CASE("adamw_step by numbers in device memory is the same algo
     using device = std::remove_reference_t<decltype(dev)>;
     for (std::size_t const size : {1u, 7u, 2051u}) {
       for (bool const plain : {true, false}) {
-        INFO(size << " parameters" << (plain ? "" : ", unaligned, decaying, averaged, clipped and scaled"));
+        INFO(size << " parameters"
+                  << (plain ? "" : ", unaligned, decaying, averaged, clipped, scaled, at different rates"));
         adamw_options const options{0.9, 0.99, 1e-6, plain ? 0 : 0.1};
         double const clip = plain ? 0 : 0.5 * std::sqrt(double(size));
         float const loss_scale = plain ? 1 : 1024;
@@ -289,6 +310,12 @@ TEMPLATE_LIST_TEST_CASE("adamw_step by numbers in device memory is the same algo
                                   options.weight_decay,
                                   widened(t.weights.read()),
                                   widened(t.average.read())};
+        auto const factors = rate_factors<float>(size);
+        flat<float, device> device_factors{dev, factors, 0};
+        if (!plain) {
+          t.arrays.rate_factors = device_factors.data();
+          expected.factors = of_elements(factors, size);
+        }
         for (int step = 1; step <= 7; ++step) {
           auto const now = settings_of(step);
           auto const g = gradients<float>(size, step);

@@ -5,9 +5,12 @@
 
 namespace unetdn {
 
+/// Neighbours in an array of parameters, from a multiple on, that share a factor of the learning rate.
+inline constexpr std::int64_t rate_block = 64;
+
 /// A step's scalars as the update's kernel reads them; see adamw_step.
 struct update_factors {
-  float gradient_scale = 1, step_size = 0, root_scale = 1, keep = 1, average_decay = 0;
+  float gradient_scale = 1, step_size = 0, root_scale = 1, decay = 0, average_decay = 0;
   std::int32_t apply = 0;  ///< 0: this step changes nothing
 };
 

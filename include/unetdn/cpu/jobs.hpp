@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include <unetdn/core/kernel.hpp>
+#include <unetdn/core/update_state.hpp>
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/packed_weights.hpp>
 
@@ -252,10 +253,11 @@ template <class T> struct pool_backward {
 template <class T> struct adamw_update {
   T *weights, *first_moment, *second_moment, *average;  // average may be null
   T const* gradient;
+  T const* rate_factors;  // of blocks of rate_block; or null: all 1
   T beta1, beta2, gradient_scale;
   T step_size;   // rate / (1 - beta1^step)
   T root_scale;  // 1 / sqrt(1 - beta2^step)
-  T epsilon, keep, average_decay;
+  T epsilon, decay, average_decay;
 };
 
 // The bodies of one instruction set, in tables of what is used together: a program that only denoises does not make its

@@ -10,6 +10,7 @@
 #include <unetdn/core/error.hpp>
 #include <unetdn/core/half.hpp>
 #include <unetdn/core/kernel.hpp>
+#include <unetdn/core/update_state.hpp>
 #include <unetdn/ops/conv2d.hpp>
 #include <unetdn/ops/conv_transpose2d.hpp>
 
@@ -54,6 +55,13 @@ struct parameter {
     if (auto const* t = std::get_if<conv_transpose2d_shape>(&kind)) return t->in;  // one tap reaches each output
     return 0;
   }
+  /// What the learning rate is multiplied by. Adam moves every weight by about the rate, so that an output moves by the
+  /// rate times the number of its inputs; beyond some, one step would turn it off for good.
+  /// Source: Yang et al. 2022, "Tensor programs V", table 3.
+  double rate_factor() const {
+    constexpr double few = 144;  // 3x3 pixels of 16 channels
+    return static_cast<double>(fan_in()) > few ? few / static_cast<double>(fan_in()) : 1;
+  }
 };
 
 /// The list of a network's parameters and their places in one flat array on `Device`.
@@ -73,6 +81,14 @@ template <class Device> class parameter_list {
 
   /// Elements of the flat array.
   std::int64_t size() const { return size_; }
+  /// parameter::rate_factor() of each rate_block elements of the flat array.
+  template <class T> std::vector<T> rate_factors() const {
+    std::vector<T> all;
+    for (auto const& p : list_) {
+      all.resize(static_cast<std::size_t>((p.offset + round_up(p.size, alignment)) / rate_block), T(p.rate_factor()));
+    }
+    return all;
+  }
   /// Number of weights as everyone counts them: no padding.
   std::int64_t weight_count() const {
     std::int64_t sum = 0;
@@ -81,7 +97,7 @@ template <class Device> class parameter_list {
   }
 
  private:
-  static constexpr std::int64_t alignment = 64;  // elements: every parameter begins on a cache line, whatever its type
+  static constexpr std::int64_t alignment = rate_block;  // every parameter begins on a cache line, whatever its type
   int append(parameter p) {
     p.offset = size_;
     size_ += round_up(p.size, alignment);

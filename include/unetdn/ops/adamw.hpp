@@ -45,6 +45,8 @@ template <class T> struct adamw_arrays {
   accumulator_t<T>* average;  ///< exponential moving average of the weights; null: none is kept
   std::int64_t size;
   T* network_weights = nullptr;  ///< the weights rounded to 16 bits; null where the network reads `weights` itself
+  /// Multiplies the learning rate: one number for each rate_block elements; null: 1.
+  accumulator_t<T> const* rate_factors = nullptr;
 };
 
 namespace detail {
@@ -74,6 +76,7 @@ inline op_cost adamw_cost(std::int64_t size, bool average, std::size_t element_b
 /// One step of AdamW on the cpu device, in one pass over memory, with the weights' moving average:
 ///   g <- gradient_scale g;  m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2
 ///   w <- w - rate (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon) - rate weight_decay w
+/// where rate is the argument times the element's factor;
 ///   average <- average_decay average + (1 - average_decay) w
 /// `step` counts from 1. Moves 9 (with an average) or 7 sizeof(T) bytes a parameter, which bounds its speed.
 /// Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2.
@@ -90,6 +93,7 @@ void adamw_step(Device& dev, adamw_options const& options, adamw_arrays<T> a, st
   job.first_moment = a.first_moment;
   job.second_moment = a.second_moment;
   job.average = a.average;
+  job.rate_factors = a.rate_factors;
   job.beta1 = beta1;
   job.beta2 = beta2;
   job.gradient_scale = T(gradient_scale);
@@ -97,7 +101,7 @@ void adamw_step(Device& dev, adamw_options const& options, adamw_arrays<T> a, st
   job.step_size = T(rate / (1 - std::pow(double(beta1), n)));
   job.root_scale = T(1 / std::sqrt(1 - std::pow(double(beta2), n)));
   job.epsilon = T(options.epsilon);
-  job.keep = T(1 - rate * options.weight_decay);
+  job.decay = T(rate * options.weight_decay);
   job.average_decay = T(average_decay);
   auto const update = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().update_weights;
   constexpr std::int64_t block = 1 << 14;
@@ -135,9 +139,19 @@ void adamw_step(Device& dev, adamw_options const& options, update_options const&
   if (a.size == 0) return;
   bool const aligned = detail::aligned_to(16, a.weights, a.gradient, a.first_moment, a.second_moment, a.average) &&
                        detail::aligned_to(8, a.network_weights);
-  kernels::adamw_update<T> const kernel{
-      a.weights, a.gradient, a.first_moment, a.second_moment,        a.average,       a.network_weights,
-      a.size,    beta1,      beta2,          float(options.epsilon), &state->factors, aligned};
+  kernels::adamw_update<T> const kernel{a.weights,
+                                        a.gradient,
+                                        a.first_moment,
+                                        a.second_moment,
+                                        a.average,
+                                        a.network_weights,
+                                        a.rate_factors,
+                                        a.size,
+                                        beta1,
+                                        beta2,
+                                        float(options.epsilon),
+                                        &state->factors,
+                                        aligned};
   launch(dev, detail::flat_grid<kernels::adamw_update<T>>("adamw_step", a.size), kernel);
 }
 

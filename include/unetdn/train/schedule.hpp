@@ -8,12 +8,13 @@
 namespace unetdn {
 
 /// The learning rate over a training run: it rises linearly to `peak` over `warmup` steps, stays there until the number
-/// of steps is known, then falls along half a cosine to `last`.
+/// of steps is known, then falls along half a cosine to `last`. Tensors of many inputs learn at a part of it: see
+/// parameter::rate_factor().
 ///
 /// Source: Loshchilov and Hutter 2017, "SGDR: stochastic gradient descent with warm restarts", equation 5, without
 /// restarts; warm-up: Goyal et al. 2017, section 2.2.
 struct learning_rate {
-  double peak = 2e-3;
+  double peak = 8e-3;
   double last = 0;
   std::int64_t warmup = 500;
   std::int64_t decay_begins = 500;  ///< first step of the cosine; at least `warmup`

@@ -90,6 +90,7 @@ template <class T, class Device> class trainer {
         gradients_{dev, elements()},
         first_moment_{dev, elements()},
         second_moment_{dev, elements()},
+        rate_factors_{dev, factor_count(size())},
         session_{dev, config, options.batch, options.patch, options.patch, session_mode::training},
         target_{dev, {options.batch, options.patch, options.patch, config.out_channels}} {
     check(config.in_channels == config.out_channels, "a denoiser has as many output as input channels, not ",
@@ -101,6 +102,8 @@ template <class T, class Device> class trainer {
       if (options.averaging > 0) averaged_ = buffer<real, Device>(dev, elements());
     }
     if constexpr (!Device::is_host) prepare_queue(host_threads);
+    auto const factors = network_->parameters().template rate_factors<real>();
+    dev.upload(rate_factors_.data(), factors.data(), factors.size() * sizeof(real));
     draw_parameters(dev, config, network_->parameters(), options.seed, trained());
     begin_with_trained();
   }
@@ -291,8 +294,9 @@ template <class T, class Device> class trainer {
   static std::size_t state_bytes(std::int64_t parameters, bool averages) {
     std::size_t const copies = averages ? 2 : 1;  // of what a 16-bit network reads
     std::size_t const each = (3 + copies) * sizeof(real) + (is_16_bit<T> ? copies * sizeof(T) : 0);
-    return static_cast<std::size_t>(parameters) * each;
+    return static_cast<std::size_t>(parameters) * each + factor_count(parameters) * sizeof(real);
   }
+  static std::size_t factor_count(std::int64_t parameters) { return static_cast<std::size_t>(parameters / rate_block); }
   std::int64_t size() const { return network_->parameters().size(); }
   std::size_t elements() const { return static_cast<std::size_t>(size()); }
 
@@ -381,6 +385,7 @@ template <class T, class Device> class trainer {
                         average_ == network_ ? nullptr : averaged(),
                         size()};
     if constexpr (is_16_bit<T>) all.network_weights = network_->weights();
+    all.rate_factors = rate_factors_.data();
     return all;
   }
 
@@ -533,6 +538,7 @@ template <class T, class Device> class trainer {
   std::shared_ptr<unet<T, Device>> network_, average_;
   buffer<real, Device> trained_, averaged_;  // in float, for a network of 16 bits
   buffer<real, Device> gradients_, first_moment_, second_moment_;
+  buffer<real, Device> rate_factors_;  // of rate_block parameters each
   unet_session<T, Device> session_;
   tensor<real, Device> target_;
   std::unique_ptr<queue_of_steps> queue_;  // none on the cpu

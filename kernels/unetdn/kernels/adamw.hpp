@@ -119,7 +119,7 @@ struct decide_update {
       s.factors.gradient_scale = float((clip > 0 && norm > clip ? clip / norm : 1) / scale);
       s.factors.step_size = float(s.rate / (1 - power(beta1, s.updates)));
       s.factors.root_scale = float(1 / std::sqrt(1 - power(beta2, s.updates)));
-      s.factors.keep = float(1 - s.rate * weight_decay);
+      s.factors.decay = float(s.rate * weight_decay);
       s.factors.average_decay = float(s.average_decay);
     } else {
       ++s.skipped;
@@ -148,8 +148,9 @@ template <class T> struct adamw_update {
   float* weights;
   float const* gradient;
   float *first_moment, *second_moment;
-  float* average;      // null: none is kept
-  T* network_weights;  // null: there is no 16-bit copy
+  float* average;             // null: none is kept
+  T* network_weights;         // null: there is no 16-bit copy
+  float const* rate_factors;  // of blocks of rate_block; null: all 1
   std::int64_t size;
   float beta1, beta2, epsilon;
   update_factors const* factors;
@@ -164,12 +165,14 @@ template <class T> struct adamw_update {
     piece<float> r_m = load_four(first_moment + i, left, aligned);
     piece<float> r_v = load_four(second_moment + i, left, aligned);
     piece<float> r_w = load_four(weights + i, left, aligned);
+    float const r_factor = rate_factors ? rate_factors[i / rate_block] : 1;
+    float const keep = 1 - f.decay * r_factor, step_size = f.step_size * r_factor;
     UNETDN_UNROLL
     for (int k = 0; k < update_width; ++k) {
       float const g = f.gradient_scale * r_g.r[k];
       r_m.r[k] = beta1 * r_m.r[k] + (1 - beta1) * g;
       r_v.r[k] = beta2 * r_v.r[k] + (1 - beta2) * g * g;
-      r_w.r[k] = f.keep * r_w.r[k] - f.step_size * r_m.r[k] / (std::sqrt(r_v.r[k]) * f.root_scale + epsilon);
+      r_w.r[k] = keep * r_w.r[k] - step_size * r_m.r[k] / (std::sqrt(r_v.r[k]) * f.root_scale + epsilon);
     }
     store_four(first_moment + i, r_m, left, aligned);
     store_four(second_moment + i, r_v, left, aligned);

@@ -33,8 +33,9 @@ template <class T> void update_weights(adamw_update<T> const& job, std::int64_t 
     vec<T> const g = job.gradient_scale * load_part(job.gradient + i, count);
     vec<T> const m = job.beta1 * load_part(job.first_moment + i, count) + (1 - job.beta1) * g;
     vec<T> const v = job.beta2 * load_part(job.second_moment + i, count) + (1 - job.beta2) * g * g;
-    vec<T> const w = job.keep * load_part(job.weights + i, count) -
-                     job.step_size * m / (square_root<T>(v) * job.root_scale + job.epsilon);
+    T const factor = job.rate_factors ? job.rate_factors[i / rate_block] : T(1);
+    vec<T> const w = (1 - job.decay * factor) * load_part(job.weights + i, count) -
+                     job.step_size * factor * m / (square_root<T>(v) * job.root_scale + job.epsilon);
     store_part(job.first_moment + i, m, count);
     store_part(job.second_moment + i, v, count);
     store_part(job.weights + i, w, count);
