@@ -123,7 +123,7 @@ UNETDN_DEVICE void load_b_pair_transposed(Block& block, fragment_b<Operand> (&b)
     UNETDN_UNROLL
     for (int i = 0; i < 8; ++i) {
       int const column = in_group * 2 + i / 4 * 8;
-      float pair[2];
+      alignas(8) float pair[2];
       copy_aligned<8>(pair, at(i % 4, column / 4) + column % 4);
       b[i / 4].r[i % 4] = pair[0];
       b[i / 4].r[4 + i % 4] = pair[1];

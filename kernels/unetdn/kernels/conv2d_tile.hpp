@@ -75,7 +75,7 @@ UNETDN_DEVICE void store_tile(Block& block, fragment_c const (&r_c)[M][N], T (&s
     for (int m = 0; m < M; ++m) {
       UNETDN_UNROLL
       for (int i = 0; i < 4; i += 2) {
-        float r_pair[2];
+        alignas(8) float r_pair[2];
         UNETDN_UNROLL
         for (int k = 0; k < 2; ++k) {
           float const sum = r_c[m][j].r[i + k] + r_bias[k];
