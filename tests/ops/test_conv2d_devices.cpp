@@ -45,9 +45,21 @@ std::vector<conv_case> const cases {
 #endif
 };
 
+/// Pictures, whose kernels have as deep a matrix as there are channels: one to four, and the first number that is none.
+std::vector<conv_case> const pictures {
+  {{1, 9, 17, 3}, {3, 35, 3}, odd_slice, odd_slice},
+#if !defined(UNETDN_TSAN)
+      {{3, 9, 33, 3}, {3, 8, 3}, dense, slice}, {{1, 1, 1, 3}, {3, 64, 3}, dense, dense},
+      {{1, 1, 1, 1}, {1, 3, 3}, slice, odd_slice}, {{2, 8, 50, 1}, {1, 64, 3}, crop, slice},
+      {{2, 17, 16, 2}, {2, 13, 3}, slice, slice_of_a_crop}, {{1, 1, 31, 2}, {2, 40, 3}, odd_slice, dense},
+      {{1, 35, 2, 4}, {4, 33, 3}, slice_of_a_crop, crop}, {{2, 16, 16, 4}, {4, 24, 3}, dense, dense},
+      {{1, 5, 18, 5}, {5, 20, 3}, dense, slice},
+#endif
+};
+
 /// One of each kind of kernel, for what does not depend on sizes.
 std::vector<conv_case> const few {
-  {{1, 5, 17, 9}, {9, 33, 3}, odd_slice, slice},
+  {{1, 5, 17, 9}, {9, 33, 3}, odd_slice, slice}, {{1, 9, 18, 3}, {3, 20, 3}, odd_slice, slice},
 #if !defined(UNETDN_TSAN)
       {{1, 5, 6, 24}, {24, 3, 1}, slice, dense}, {{1, 4, 5, 3}, {3, 8, 3, 2}, dense, odd_slice},
       {{1, 5, 4, 8}, {8, 5, 2, 2}, slice, crop},
@@ -235,6 +247,27 @@ TEMPLATE_LIST_TEST_CASE("conv2d by tf32 agrees with its definition on operands r
   }
 }
 
+TEMPLATE_LIST_TEST_CASE("conv2d of pictures agrees with its definition", "", rows) {
+  using T = typename TestType::element;
+  using device = typename TestType::device;
+  for (conv_case const& c : pictures) {
+    std::vector<std::vector<double>> runs;
+    on_device<TestType>([&](device& dev) {
+      runs.push_back(check_passes<T>(dev, c, [](double v) { return v; }));
+      if constexpr (std::is_same_v<device, emulated>) CHECK(dev.row_conflicts() == 0);
+    });
+    INFO(label(c));
+    CHECK(all_equal(runs));
+    if constexpr (std::is_same_v<T, float> && !std::is_same_v<device, cpu>) {
+      on_device<TestType>([&](device& dev) {
+        dev.allow_tf32(true);
+        check_passes<T>(dev, c, as_tf32);
+        if constexpr (std::is_same_v<device, emulated>) CHECK(dev.row_conflicts() == 0);
+      });
+    }
+  }
+}
+
 TEMPLATE_LIST_TEST_CASE("conv2d's bias, ReLU, mask and accumulation", "", rows) {
   using T = typename TestType::element;
   using device = typename TestType::device;
@@ -288,7 +321,8 @@ TEMPLATE_LIST_TEST_CASE("conv2d's pooled window has the bits of max_pool2d on ev
     {{1, 5, 17, 9}, {9, 33, 3}, odd_slice, slice},
 #if !defined(UNETDN_TSAN)
         {{2, 18, 35, 8}, {8, 40, 3}, dense, odd_slice}, {{1, 20, 6, 8}, {8, 72, 3}, slice, slice},
-        {{1, 1, 3, 3}, {3, 2, 3}, dense, dense}, {{1, 5, 6, 24}, {24, 3, 1}, slice, dense},
+        {{1, 1, 3, 3}, {3, 2, 3}, dense, dense}, {{2, 18, 35, 3}, {3, 40, 3}, dense, odd_slice},
+        {{1, 20, 6, 1}, {1, 16, 3}, slice, slice}, {{1, 5, 6, 24}, {24, 3, 1}, slice, dense},
 #endif
   };
   for (conv_case const& c : pooled_cases) {

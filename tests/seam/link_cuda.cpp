@@ -196,6 +196,7 @@ template <class T> bool all_right(cuda& dev) {
     for (int const channels : {8, 40})
       if (!convolves<T>(dev, {channels, channels, 3}, 9) || !convolves<T>(dev, {channels, channels, 1}, 1))
         return false;
+    if (!convolves<T>(dev, {3, 40, 3}, 9)) return false;
   }
   dev.allow_tf32(false);
   return elementwise_sum<T>(dev) == 2.25 && pooling_sum<T>(dev) == 24 && works<T>(dev) && updates<T>(dev) &&

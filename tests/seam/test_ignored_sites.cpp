@@ -176,6 +176,8 @@ bool conv2d_3x3_is_right(emulated& dev) { return conv2d_is_right<bf16>(dev, {1, 
 bool conv2d_2x2_is_right(emulated& dev) { return conv2d_is_right<fp16>(dev, {1, 23, 20, 24}, {24, 104, 2, 2}); }
 bool conv2d_5x5_is_right(emulated& dev) { return conv2d_is_right<bf16>(dev, {1, 12, 10, 16}, {16, 16, 5}); }
 bool conv2d_float_is_right(emulated& dev) { return conv2d_is_right<float>(dev, {1, 12, 3, 24}, {24, 36, 3}); }
+bool conv2d_picture_is_right(emulated& dev) { return conv2d_is_right<bf16>(dev, {1, 24, 33, 3}, {3, 40, 3}); }
+bool conv2d_picture_float_is_right(emulated& dev) { return conv2d_is_right<float>(dev, {1, 24, 33, 3}, {3, 40, 3}); }
 bool conv2d_1x1_tf32_is_right(emulated& dev) {
   dev.allow_tf32(true);
   return conv2d_is_right<float>(dev, {1, 10, 10, 52}, {52, 52, 1});
@@ -291,6 +293,8 @@ operation const operations[] = {
     {"conv2d 2x2", conv2d_2x2_is_right, 18},
     {"conv2d 5x5 to few channels", conv2d_5x5_is_right, 18},
     {"conv2d 3x3 in float", conv2d_float_is_right, 18},
+    {"conv2d 3x3 of a picture", conv2d_picture_is_right, 20},
+    {"conv2d 3x3 of a picture in float", conv2d_picture_float_is_right, 20},
     {"conv2d 1x1 by tf32", conv2d_1x1_tf32_is_right, 18},
     {"conv_transpose2d", conv_transpose2d_is_right<float, 24>, 17},
     {"conv_transpose2d in bf16", conv_transpose2d_is_right<bf16, 32>, 17},

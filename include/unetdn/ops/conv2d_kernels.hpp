@@ -9,6 +9,7 @@
 #include <unetdn/core/collapse.hpp>
 #include <unetdn/core/error.hpp>
 #include <unetdn/kernels/conv2d.hpp>
+#include <unetdn/kernels/conv2d_im2col.hpp>
 #include <unetdn/kernels/conv2d_weight_gradient.hpp>
 #include <unetdn/ops/checks.hpp>
 
@@ -58,6 +59,16 @@ void launch_halo(Device& dev, kernels::conv_weights layout, view<T const> const&
   });
 }
 
+/// The same by conv2d_im2col.
+template <class T, class Device>
+void launch_im2col(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
+                   kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
+  with_operand<T>(dev, [&](auto operand) {
+    using kernel = kernels::conv2d_im2col<typename decltype(operand)::type>;
+    launch(dev, kernel::grid(y), kernel{x, w, layout, y, finish, pooled, aligned_pixels(pooled)});
+  });
+}
+
 /// y = finish(x * w) by conv2d_gather, whose weights are read transposed for data gradients.
 template <bool Transposed, class T, class Device>
 void launch_gather(Device& dev, kernels::conv_weights layout, kernels::tap_grid const& taps, view<T const> const& x,
@@ -71,11 +82,15 @@ void launch_gather(Device& dev, kernels::conv_weights layout, kernels::tap_grid 
   });
 }
 
-/// Whether conv2d_halo and conv2d_weight_gradient_halo compute it.
+/// Whether conv2d_halo and conv2d_weight_gradient_halo compute it, or what takes their place for few channels.
 inline bool takes_halo(int kernel, int stride) { return kernel == 3 && stride == 1; }
+/// Whether conv2d_im2col and conv2d_weight_gradient_im2col do. The data gradient sums over outputs, which are not few.
+inline bool takes_im2col(kernels::conv_weights layout, int kernel, int stride) {
+  return takes_halo(kernel, stride) && layout.channels <= kernels::im2col_channels;
+}
 inline int conv2d_padding(int kernel) { return (kernel - 1) / 2; }
 
-/// `pooled` is left to others where the halo kernel does not compute y.
+/// `pooled` is left to others where takes_halo is false.
 template <class T, class Device>
 void launch_conv2d_forward(Device& dev, kernels::conv_weights layout, int kernel, int stride, view<T const> const& x,
                            T const* w, T const* bias, bool relu, view<T> const& y, view<T> const& pooled) {
@@ -83,6 +98,7 @@ void launch_conv2d_forward(Device& dev, kernels::conv_weights layout, int kernel
   check_kernel_extents("conv2d_forward", y);
   check_weights_aligned("conv2d_forward", w);
   auto const finish = finish_of<T>(bias, relu, {}, y);
+  if (takes_im2col(layout, kernel, stride)) return launch_im2col(dev, layout, x, w, y, finish, pooled);
   if (takes_halo(kernel, stride)) return launch_halo<false>(dev, layout, x, w, y, finish, pooled);
   int const padding = conv2d_padding(kernel);
   launch_gather<false>(dev, layout, {kernel, kernel, 0, kernel, 1, stride, -padding, -padding, 1}, x, w, y, finish);
@@ -121,12 +137,12 @@ void launch_conv2d_backward_data(Device& dev, kernels::conv_weights layout, int 
 }
 
 /// How many parts a weight gradient is split into: so many that all blocks together give each multiprocessor of a large
-/// GPU, which has 132, two of them; but no part has so few tiles that writing its sums would outweigh reading them. A
-/// function of the shapes alone, and so are the bits.
-inline int gradient_part_count(int blocks, int tiles) {
-  constexpr int enough_blocks = 2 * 132;
+/// GPU, which has 132, as many as `resident`; but no part has so few tiles that writing its sums would outweigh reading
+/// them. A function of the shapes alone, and so are the bits.
+inline int gradient_part_count(int blocks, int tiles, int resident = 2) {
+  constexpr int multiprocessors = 132;
   constexpr int least_tiles = 4;
-  return std::clamp(ceil_div(enough_blocks, blocks), 1, std::max(1, tiles / least_tiles));
+  return std::clamp(ceil_div(resident * multiprocessors, blocks), 1, std::max(1, tiles / least_tiles));
 }
 
 /// Calls f with the kernel, but for its memory, that computes a weight gradient from x and dy.
@@ -135,14 +151,18 @@ void with_weight_gradient(kernels::conv_weights layout, int kernel, int stride, 
                           view<T const> const& dy, bool with_bias, F f) {
   bool const x_aligned = aligned_pixels(x);
   bool const dy_aligned = aligned_pixels(dy);
-  auto const parts = [&](int blocks, int tiles) -> kernels::gradient_parts {
-    return {nullptr, layout, gradient_part_count(blocks, tiles)};
+  auto const parts = [&](int blocks, int tiles, int resident = 2) -> kernels::gradient_parts {
+    return {nullptr, layout, gradient_part_count(blocks, tiles, resident)};
   };
   auto const halo = [&](auto tile) {
     using type = kernels::conv2d_weight_gradient_halo<Operand, tile.value>;
     f(type{x, dy, x_aligned, dy_aligned, with_bias, parts(type::blocks(layout), type::tiles(dy))});
   };
-  if (takes_halo(kernel, stride)) {
+  if (takes_im2col(layout, kernel, stride)) {
+    using im2col = kernels::conv2d_weight_gradient_im2col<Operand>;
+    f(im2col{x, dy, dy_aligned, with_bias,
+             parts(im2col::blocks(layout), im2col::tiles_of(dy), im2col::blocks_resident)});
+  } else if (takes_halo(kernel, stride)) {
     if (layout.outputs > 32)
       halo(std::integral_constant<int, 64>{});
     else
