@@ -364,19 +364,21 @@ TEMPLATE_LIST_TEST_CASE("conv2d's gradients are its adjoints on every device", "
 TEMPLATE_LIST_TEST_CASE("conv2d's padding is zero in weights and their gradients on every device", "", rows) {
   using T = typename TestType::element;
   using device = typename TestType::device;
-  on_device<TestType>([](device& dev) {
-    problem<T, device> p{dev, {{1, 3, 4, 5}, {5, 3, 3}, dense, dense}};
-    // Whatever the canonical weights do not hold is padding.
-    auto const sum = [](std::vector<double> const& v) {
-      double total = 0;
-      for (double const e : v) total += std::abs(e);
-      return total;
-    };
-    CHECK(p.w.read().size() > p.w_values.size());
-    CHECK(sum(p.w.read()) == Approx(sum(p.w_values)).epsilon(1e-12));
-    auto const dw = p.backward_weights().dw;
-    CHECK(sum(dw) == Approx(sum(p.template unpacked<accumulator_t<T>>(dw))).epsilon(1e-6));
-  });
+  for (int const channels : {3, 5}) {
+    on_device<TestType>([&](device& dev) {
+      problem<T, device> p{dev, {{1, 3, 4, channels}, {channels, 3, 3}, dense, dense}};
+      // Whatever the canonical weights do not hold is padding.
+      auto const sum = [](std::vector<double> const& v) {
+        double total = 0;
+        for (double const e : v) total += std::abs(e);
+        return total;
+      };
+      CHECK(p.w.read().size() > p.w_values.size());
+      CHECK(sum(p.w.read()) == Approx(sum(p.w_values)).epsilon(1e-12));
+      auto const dw = p.backward_weights().dw;
+      CHECK(sum(dw) == Approx(sum(p.template unpacked<accumulator_t<T>>(dw))).epsilon(1e-6));
+    });
+  }
 }
 
 TEMPLATE_LIST_TEST_CASE("conv2d takes pictures without pixels on every device", "", rows) {
