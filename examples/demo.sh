@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # ./examples/demo.sh [FOLDER]
 # Shows within a minute how a tiny network takes noise off a picture, then trains a better one for a few minutes, on the
-# pictures in FOLDER or on generated ones. Installs what is missing, builds below build/, leaves its results in out/demo.
-# Environment: UNETDN_DEMO_MINUTES (3) of training; UNETDN_DEMO_BUILD and UNETDN_DEMO_OUT, other folders for both.
+# pictures in FOLDER and below it or on generated ones. Installs what is missing, builds below build/, leaves its results
+# in out/demo. Environment: UNETDN_DEMO_MINUTES (3) of training; UNETDN_DEMO_BUILD and UNETDN_DEMO_OUT, other folders for
+# both.
 set -euo pipefail
 
 if (($# > 1)) || [[ ${1-} == -* ]]; then
@@ -21,30 +22,48 @@ if [[ -n $folder ]]; then
 fi
 cd "$(dirname "$0")/.."
 root=$PWD
+
+# The path that the caller means, who stands in another folder.
+from_here() {
+  if [[ $1 == /* ]]; then
+    echo "$1"
+  else
+    echo "$start/$1"
+  fi
+}
 minutes=${UNETDN_DEMO_MINUTES:-3}
-build=${UNETDN_DEMO_BUILD:-$root/build/release}
-out=${UNETDN_DEMO_OUT:-$root/out/demo}
+build=$(from_here "${UNETDN_DEMO_BUILD:-$root/build/release}")
+out=$(from_here "${UNETDN_DEMO_OUT:-$root/out/demo}")
 programs=$build/examples
+
+# The results of the demo before are removed: from a folder that this file says is the demo's, never from another.
+marker=$out/.unetdn_demo
+if [[ ! -e $marker && -e $out ]] && [[ ! -d $out || -n $(ls -A -- "$out" 2>&1) ]]; then
+  echo "demo: $out holds files that are not the demo's; set UNETDN_DEMO_OUT to a new or empty folder" >&2
+  exit 2
+fi
+if [[ -n $folder && $folder/ -ef $out/ || $folder/ == "$out"/* ]]; then
+  echo "demo: $folder is where the demo's results go; name the folder that the pictures came from" >&2
+  exit 2
+fi
 
 pictures=()
 if [[ -n $folder ]]; then
+  not_results=()
+  if [[ -d $out ]]; then
+    not_results=(-samefile "$out" -prune -o)
+  fi
   while IFS= read -r -d '' file; do
     pictures+=("$file")
-  done < <(find -L "$folder" -maxdepth 1 -type f ! -name '.*' -iregex '.*\.\(png\|jpe?g\|bmp\|p[pgn]m\)' -print0 |
-    LC_ALL=C sort -z)
+  done < <(find -L "$folder" -mindepth 1 -name '.*' -prune -o "${not_results[@]}" \
+    -type f -iregex '.*\.\(png\|jpe?g\|bmp\|p[pgn]m\)' -print0 | LC_ALL=C sort -z)
   if ((${#pictures[@]} == 0)); then
     echo "demo: $folder holds no pictures (PNG, JPEG, BMP, PNM); name another folder, or none" >&2
     exit 2
   fi
 fi
 
-# With more than three pictures the first is kept out of training, to measure on; else the drawn scene is.
-held_out=()
 generated=400
-if ((${#pictures[@]} > 3)); then
-  held_out=("${pictures[0]}")
-  pictures=("${pictures[@]:1}")
-fi
 if ((${#pictures[@]} > 0)); then
   # Generated pictures are mixed in, so that three photographs are enough.
   generated=$((2 * ${#pictures[@]}))
@@ -58,7 +77,7 @@ name_processor() {
   if [[ -z $gpu ]]; then
     echo "No GPU was found: the network runs on the processor."
   else
-    echo "A GPU was found ($gpu): the network runs on it where the programs are built with CUDA, else on the processor."
+    echo "A GPU was found ($gpu); this demo uses the processor. Programs that are built with CUDA use the GPU."
   fi
 }
 
@@ -119,13 +138,42 @@ if [[ ! -f $build/build.ninja ]]; then
 fi
 build_programs before_after
 
-rm -rf "$out"/{held_out,pictures,result,best.safetensors,report.html}  # of the demo before
-mkdir -p "$out/held_out" "$out/pictures"
+mkdir -p "$out"
+echo "The demo's folder: it removes and replaces what is here." >"$marker"
+rm -rf "$out"/{held_out,pictures,result,best.safetensors,report.html}
+mkdir "$out/held_out" "$out/pictures"
 echo
-"$programs/before_after" "${held_out[@]}" --longest 512 --out "$out" --force
+
+# Shows a picture before and after; false where it cannot be read, which one line says.
+show() {
+  local said
+  { said=$("$programs/before_after" "$1" --longest 512 --out "$out" --force 2>&1 >&3); } 3>&1 && return
+  if [[ $said != "before_after: $1: "* ]]; then
+    echo "$said" >&2
+    exit 1
+  fi
+  echo "demo: left out: ${said#before_after: }" >&2
+  return 1
+}
+
+# With more than three pictures the first that can be read is kept out of training, to measure on; else the drawn scene
+# is.
+shown=
+while [[ -z $shown ]] && ((${#pictures[@]} > 3)); do
+  if show "${pictures[0]}"; then
+    shown=${pictures[0]}
+  fi
+  pictures=("${pictures[@]:1}")
+done
+if [[ -z $shown ]]; then
+  "$programs/before_after" --out "$out" --force
+fi
 cp "$out/clean.png" "$out/held_out/"
-for file in "${pictures[@]}"; do
-  ln -s "$file" "$out/pictures/"
+
+# Pictures of several folders may have one name, so each gets a number; long names are cut.
+for i in "${!pictures[@]}"; do
+  name=${pictures[i]##*/}
+  ln -s "${pictures[i]}" "$out/pictures/$i ${name: ${#name} > 50 ? -50 : 0}"
 done
 echo
 echo "Open the report now: from step 5 on it shows how training gets on."
@@ -134,7 +182,7 @@ build_programs train denoise
 
 data=(--generated "$generated")
 if ((${#pictures[@]} > 0)); then
-  data+=(--data "$out/pictures")
+  data+=(--data "$out/pictures" --replace-damaged)
 fi
 echo
 # An interrupted train ends with 0: then the trap has run before the next line.

@@ -44,7 +44,7 @@ struct settings {
   std::optional<int> base, levels;
   std::optional<std::string> output;
   std::optional<double> rate;
-  bool grey = false, no_bias = false, noise_map = false;
+  bool grey = false, no_bias = false, noise_map = false, replace_damaged = false;
   unetdn::unet_config network{3, 3, 16};
   unetdn::training_options training;
   unetdn::run_options run;
@@ -77,6 +77,9 @@ void add_picture_options(CLI::App& app, settings& s) {
   auto* const val_clean = app.add_option("--val-clean", s.validation_clean, "see --val-noisy")->type_name("DIR");
   val_noisy->needs(val_clean);
   val_clean->needs(val_noisy);
+  app.add_flag("--replace-damaged", s.replace_damaged,
+               "a generated picture takes the place of one of --data that cannot be read")
+      ->excludes(noisy);
   app.add_option("--split", s.split, "hold this part of the pictures out, such as 0.1, to measure on")
       ->check(CLI::Range(0.0, 0.9))
       ->excludes(validation)
@@ -216,7 +219,9 @@ void load_pictures(settings const& s, file_lists const& files, cpu& device, unet
   reading.seed = s.training.seed;
   reading.patch = s.training.patch;
   reading.paired = s.paired();
-  pictures.read_later(programs::training_sources(files.training), reading);
+  pictures.read_later(s.replace_damaged ? programs::replacing_sources(files.training, s.training.seed)
+                                        : programs::training_sources(files.training),
+                      reading);
   if (s.generated > 0) {
     pictures.generate([seed = s.training.seed](std::uint64_t i) { return unetdn::generate_picture(seed, i, 256, 256); },
                       s.generated);

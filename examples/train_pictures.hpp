@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <iostream>
 #include <string>
 #include <unistd.h>
 #include <utility>
 #include <vector>
 
 #include <unetdn/core/random.hpp>
+#include <unetdn/generated.hpp>
 #include <unetdn/train/dataset.hpp>
 
 #include "common.hpp"
@@ -52,6 +54,28 @@ inline std::vector<unetdn::training_source> training_sources(std::vector<picture
   std::vector<unetdn::training_source> sources;
   for (auto const& files : pictures) {
     sources.push_back({[files] { return read_pair(files); }, checked_size(files)});
+  }
+  return sources;
+}
+
+/// The same of clean pictures; where one cannot be read, a line says so and a generated picture takes its place. Which
+/// pictures are damaged decides the weights, but not when that is found.
+inline std::vector<unetdn::training_source> replacing_sources(std::vector<picture_pair> const& pictures,
+                                                              std::uint64_t seed) {
+  std::vector<unetdn::training_source> sources;
+  for (auto const& files : pictures) {
+    std::uint64_t const number = sources.size();
+    auto const read = [files, seed, number] {
+      try {
+        return read_pair(files);
+      } catch (unetdn::file_error const& e) {
+        std::cerr << unetdn::text("train: left out: ", e.what(), "\n") << std::flush;
+        return unetdn::image_pair{unetdn::generate_picture(~seed, number + 1, 256, 256)};
+      }
+    };
+    std::error_code failure;
+    std::uint64_t const size = std::filesystem::file_size(files.clean, failure);
+    sources.push_back({read, failure ? 0 : size});
   }
   return sources;
 }

@@ -185,6 +185,12 @@ TEST_CASE("train refuses pictures that do not fit") {
   where.refused(1, data, {}, {"data/damaged.png"});
   std::ofstream(where.path / "data" / "damaged.png", std::ios::trunc).flush();
   where.refused(1, data, {}, {"data/damaged.png"});
+  program_result const replaced =
+      where.train(data, {"--replace-damaged", "--steps", "2", "--out", "replaced", "--quiet"});
+  CHECK(replaced.code == 0);
+  CHECK(one_line(replaced.error));
+  CHECK(contains(replaced.error, "train: left out: data/damaged.png: is empty"));
+  where.refused(2, pairs, {"--replace-damaged"}, {"--replace-damaged"});
   fs::remove(where.path / "data" / "damaged.png");
   where.refused(1, {"--data", "data", "--val", "empty"}, {}, {"empty"});
   for (fs::path const name : {"data/0.png", "data"}) {
