@@ -30,11 +30,14 @@ configurations = {
     "unet_residual": dict(in_channels=1, out_channels=1, base=8, levels=1, bias=False, output="linear", residual=True,
                           noise_map=True),
     "unet_linear": dict(in_channels=4, out_channels=2, base=8, levels=1, output="linear"),
+    "unet_odd": dict(in_channels=3, out_channels=3, base=8, levels=2, output="linear", residual=True),
 }
-batch, height, width = 2, 16, 24
+batch = 2
+# The levels divide the usual extents; the odd ones are padded by reflection to 16 x 12, and the result is cropped.
+extents = {name: (13, 11) if name == "unet_odd" else (16, 24) for name in configurations}
 
 
-def compute(config, dtype=torch.float64):
+def compute(config, height, width, dtype=torch.float64):
     """Output, loss and gradients of one configuration."""
     network = unet.UNet(**config).to(dtype)
     with torch.no_grad():
@@ -68,13 +71,14 @@ def main():
     check = parser.parse_args().check
     for name, config in configurations.items():
         path = here / f"{name}.safetensors"
-        network, results = compute(config)
-        single = compute(config, torch.float32)[1]
+        height, width = extents[name]
+        network, results = compute(config, height, width)
+        single = compute(config, height, width, torch.float32)[1]
         worst = max(difference(single[key], results[key]) for key in results)
         print(f"{name}: loss {float(results['loss']):.9f}, in single precision off by at most {worst:.1e}")
         if not check:
-            extents = {"batch": str(batch), "height": str(height), "width": str(width)}
-            save_file(results, path, network.metadata() | extents)
+            size = {"batch": str(batch), "height": str(height), "width": str(width)}
+            save_file(results, path, network.metadata() | size)
             continue
         with safe_open(path, framework="pt") as file:
             stored = {key: file.get_tensor(key) for key in file.keys()}

@@ -43,12 +43,14 @@ template <class T> std::vector<T> channels_first(unetdn::view<T> from) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("the U-Net computes what PyTorch computes", "", float, double) {
-  std::string const name = GENERATE("unet_classic", "unet_residual", "unet_linear");
+  std::string const name = GENERATE("unet_classic", "unet_residual", "unet_linear", "unet_odd");
   CAPTURE(name);
   using T = TestType;
   unetdn::safetensors_file const golden(std::string(UNETDN_TEST_SOURCE) + "/golden/" + name + ".safetensors");
   auto const config = unetdn::unet_config::from_metadata(golden.metadata(), golden.path());
-  int const n = 2, h = 16, w = 24;
+  int const n = std::stoi(golden.metadata("batch"));
+  int const h = std::stoi(golden.metadata("height")), w = std::stoi(golden.metadata("width"));
+  CHECK((h % config.multiple() != 0) == (name == "unet_odd"));
 
   unetdn::cpu device(2);
   unetdn::unet<T, unetdn::cpu> net(device, config);
