@@ -42,7 +42,7 @@ inline float parse_sigma(std::string_view part, std::string_view whole) {
   bool const begins = !part.empty() && part[0] != '.';  // so that 0...7 is not read as 0 to .7
   check(begins && failure == std::errc{} && stop == end && std::isfinite(value), "noise '", whole, "': '", part,
         "' is not a number; write gaussian:25 or gaussian:0..55");
-  check(value >= 0, "noise '", whole, "': the standard deviation ", part, " is negative");
+  check(value >= 0, "noise '", whole, "': the standard deviation ", part, " is negative; give 0 or more");
   check(value <= largest_sigma, "noise '", whole, "': the standard deviation ", part,
         " is above 1000; it is meant in units of 1/255");
   return value;

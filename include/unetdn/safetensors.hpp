@@ -79,6 +79,11 @@ template <class T> constexpr char const* dtype_of() {
   }
 }
 
+/// Refuses a file for what it holds.
+[[noreturn]] inline void refuse_contents(std::string const& path, std::string const& what) {
+  throw file_error(path, what + "; the file is damaged or of another kind, take another");
+}
+
 /// An untrusted string for a one-line message: in quotes, cut to 80 characters, control characters shown as '?'.
 inline std::string in_quotes(std::string_view s) {
   std::size_t const longest = 80;
@@ -205,14 +210,14 @@ class safetensors_header_reader {
   }
 
   void parse_error(std::size_t position) {
-    throw file_error(path_, text("the header is not valid JSON, from its byte ", position, " on"));
+    detail::refuse_contents(path_, text("the header is not valid JSON, from its byte ", position, " on"));
   }
 
  private:
   enum class place { outside, header, metadata, tensor, shape, offsets };
 
   [[noreturn]] void fail(std::string const& what) const {
-    throw file_error(path_, (name_ == metadata_key ? name_ : "tensor " + in_quotes(name_)) + " " + what);
+    detail::refuse_contents(path_, (name_ == metadata_key ? name_ : "tensor " + in_quotes(name_)) + " " + what);
   }
 
   [[noreturn]] void unexpected(char const* what) const {
@@ -281,7 +286,7 @@ class safetensors_file {
   tensor_info const& info(std::string const& name) const {
     auto const found = tensors_.find(name);
     if (found == tensors_.end()) {
-      throw file_error(path_, text("has no tensor ", detail::in_quotes(name), " among its ", tensors_.size()));
+      detail::refuse_contents(path_, text("has no tensor ", detail::in_quotes(name), " among its ", tensors_.size()));
     }
     return found->second;
   }
@@ -292,7 +297,7 @@ class safetensors_file {
   /// One note of the file's writer. Throws file_error when there is none of that key.
   std::string const& metadata(std::string const& key) const {
     auto const found = metadata_.find(key);
-    if (found == metadata_.end()) throw file_error(path_, "has no metadata " + detail::in_quotes(key));
+    if (found == metadata_.end()) detail::refuse_contents(path_, "has no metadata " + detail::in_quotes(key));
     return found->second;
   }
 
@@ -305,8 +310,8 @@ class safetensors_file {
   /// A tensor's elements, exactly. Throws file_error when there is no such tensor or its type is another.
   template <class T> std::vector<T> values(std::string const& name) const {
     if (info(name).dtype != detail::dtype_of<T>()) {
-      throw file_error(path_, text("tensor ", detail::in_quotes(name), " is of type ", info(name).dtype, ", not ",
-                                   detail::dtype_of<T>()));
+      detail::refuse_contents(path_, text("tensor ", detail::in_quotes(name), " is of type ", info(name).dtype,
+                                          ", not ", detail::dtype_of<T>()));
     }
     return copy<T>(name);
   }
@@ -318,8 +323,8 @@ class safetensors_file {
     if (dtype == "F64") return narrowed<double>(name);
     if (dtype == "F16") return narrowed<fp16>(name);
     if (dtype == "BF16") return narrowed<bf16>(name);
-    throw file_error(path_,
-                     text("tensor ", detail::in_quotes(name), " is of type ", dtype, ", not F32, F64, F16 or BF16"));
+    detail::refuse_contents(
+        path_, text("tensor ", detail::in_quotes(name), " is of type ", dtype, ", not F32, F64, F16 or BF16"));
   }
 
  private:
@@ -342,32 +347,32 @@ class safetensors_file {
   void read_header() {
     std::uint64_t length = 0;
     if (bytes_.size() < sizeof length) {
-      throw file_error(path_, text("is not a safetensors file: it has only ", bytes_.size(), " bytes"));
+      detail::refuse_contents(path_, text("is not a safetensors file: it has only ", bytes_.size(), " bytes"));
     }
     std::memcpy(&length, bytes_.data(), sizeof length);
     if (length > detail::largest_header) {
-      throw file_error(path_, text("is not a safetensors file: its header would have ", length,
-                                   " bytes, more than the ", detail::largest_header, " that the format allows"));
+      detail::refuse_contents(path_, text("is not a safetensors file: its header would have ", length,
+                                          " bytes, more than the ", detail::largest_header, " that the format allows"));
     }
     if (length > bytes_.size() - sizeof length) {
-      throw file_error(path_, text("is cut short or not a safetensors file: its header of ", length,
-                                   " bytes goes beyond its end at ", bytes_.size()));
+      detail::refuse_contents(path_, text("is cut short or not a safetensors file: its header of ", length,
+                                          " bytes goes beyond its end at ", bytes_.size()));
     }
     data_begin_ = sizeof length + static_cast<std::size_t>(length);
     std::string_view const header(reinterpret_cast<char const*>(bytes_.data()) + sizeof length,
                                   static_cast<std::size_t>(length));
     if (header.empty() || header.front() != '{') {
-      throw file_error(path_, "is not a safetensors file: its header does not begin with '{'");
+      detail::refuse_contents(path_, "is not a safetensors file: its header does not begin with '{'");
     }
     // Padding with zero bytes instead of spaces is a likely mistake and gets a message of its own.
-    if (header.find('\0') != std::string_view::npos) throw file_error(path_, "the header contains a zero byte");
+    if (header.find('\0') != std::string_view::npos) detail::refuse_contents(path_, "the header contains a zero byte");
     detail::safetensors_header_reader reader(path_, tensors_, metadata_);
     read_json(header, reader);
   }
 
   [[noreturn]] void refuse(std::string const& name, tensor_info const& tensor, char const* what) const {
-    throw file_error(path_, text("tensor ", detail::in_quotes(name), " at bytes ", tensor.begin, " to ", tensor.end,
-                                 " of the data ", what));
+    detail::refuse_contents(path_, text("tensor ", detail::in_quotes(name), " at bytes ", tensor.begin, " to ",
+                                        tensor.end, " of the data ", what));
   }
 
   // In the order of their offsets the tensors must follow each other without gap up to the end of the file.
@@ -380,12 +385,12 @@ class safetensors_file {
     std::uint64_t const size = data().size();
     std::uint64_t reached = 0;
     for (auto const& [name, tensor] : order) {
-      if (tensor->end > size) refuse(*name, *tensor, "goes beyond the end of the file: it is cut short or damaged");
+      if (tensor->end > size) refuse(*name, *tensor, "goes beyond the end of the file: it is cut short");
       if (tensor->begin < reached) refuse(*name, *tensor, "overlaps another one");
       if (tensor->begin > reached) refuse(*name, *tensor, "leaves a gap before it");
       reached = tensor->end;
     }
-    if (reached != size) throw file_error(path_, text("has ", size - reached, " bytes after its last tensor"));
+    if (reached != size) detail::refuse_contents(path_, text("has ", size - reached, " bytes after its last tensor"));
   }
 
   std::string path_;

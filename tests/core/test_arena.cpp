@@ -172,7 +172,7 @@ TEST_CASE("a printed plan names kinds, buffers and MiB") {
   print_plan(whole, plan, std::size_t(1) << 20, std::size_t(1) << 19, true);
   std::string const lines = brief.str();
   CHECK(lines.find("1.00 MiB") != std::string::npos);
-  CHECK(lines.find("3.00 MiB  (5 MiB without sharing)") != std::string::npos);
+  CHECK(lines.find("3.00 MiB  (5.00 MiB without sharing)") != std::string::npos);
   CHECK(lines.find("0.50 MiB") != std::string::npos);
   CHECK(lines.find("4.50 MiB") != std::string::npos);
   CHECK(std::count(lines.begin(), lines.end(), '\n') == 4);

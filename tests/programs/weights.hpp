@@ -2,6 +2,7 @@
 #pragma once
 #include <functional>
 #include <limits>
+#include <map>
 
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/networks/unet.hpp>
@@ -28,13 +29,16 @@ inline unetdn::unet<float, unetdn::cpu> write_weights(fs::path const& path,
   return net;
 }
 
-/// The tensors and notes of a weight file, one by one through `keep`, which may write them otherwise.
+/// The tensors of a weight file, one by one through `keep`, which may write them otherwise, and its notes, of which
+/// `notes` replace some.
 inline void rewrite_weights(fs::path const& from, fs::path const& to,
                             std::function<void(unetdn::safetensors_writer&, std::string const&,
-                                               std::vector<std::int64_t>, std::vector<float>)> const& keep) {
+                                               std::vector<std::int64_t>, std::vector<float>)> const& keep,
+                            std::map<std::string, std::string> const& notes = {}) {
   unetdn::safetensors_file const file(from);
   unetdn::safetensors_writer writer;
   for (auto const& [key, value] : file.metadata()) writer.metadata(key, value);
+  for (auto const& [key, value] : notes) writer.metadata(key, value);
   for (auto const& name : file.names()) keep(writer, name, file.info(name).shape, file.floats(name));
   writer.write(to);
 }
@@ -43,10 +47,10 @@ inline void rewrite_weights(fs::path const& from, fs::path const& to,
 template <class Command> void refuse_bad_weights(fs::path const& folder, Command command) {
   fs::path const good = folder / "good.safetensors", bad = folder / "bad.safetensors";
   write_weights(good);
-  std::string const bytes = file_contents(good);
+  std::string const bytes = file_contents(good), remedy = "; the file is damaged or of another kind, take another\n";
   auto const refuse_text = [&](std::string const& contents, std::string const& says) {
     write_text(bad, contents);
-    refuses(command(bad), {bad, says}, 1);
+    refuses(command(bad), {bad, says, remedy}, 1);
   };
   refuses(command(folder / "missing"), {folder / "missing", "check the spelling"}, 1);
   refuses(command(folder), {folder, "is a folder"}, 1);
@@ -73,7 +77,7 @@ template <class Command> void refuse_bad_weights(fs::path const& folder, Command
                       if (tensor == name) return change(to, std::move(shape), std::move(values));
                       to.add(tensor, std::move(shape), std::span<float const>(values));
                     });
-    refuses(command(bad), {bad, says}, 1);
+    refuses(command(bad), {bad, says, remedy}, 1);
   };
   using shape_of = std::vector<std::int64_t>;
   refuse_changed([](auto&, shape_of const&, auto const&) {}, "tensors");
@@ -93,6 +97,24 @@ template <class Command> void refuse_bad_weights(fs::path const& folder, Command
         to.add(name, std::move(shape), std::span<std::int64_t const>(whole));
       },
       name);
+  refuse_changed(
+      [&](auto& to, shape_of shape, std::vector<float> values) {
+        values.back() = std::numeric_limits<float>::infinity();
+        to.add(name, std::move(shape), std::span<float const>(values));
+      },
+      "no finite number");
+
+  auto const refuse_note = [&](std::string const& key, std::string const& value, std::string const& says) {
+    auto const keep = [](auto& to, auto const& tensor, auto shape, auto const& values) {
+      to.add(tensor, std::move(shape), std::span<float const>(values));
+    };
+    rewrite_weights(good, bad, keep, {{key, value}});
+    refuses(command(bad), {bad, says, remedy}, 1);
+  };
+  refuse_note("unetdn.base", "999999992", "'999999992', which is no whole number below 1000000");
+  refuse_note("unetdn.base", "999992", "not 999992");
+  refuse_note("unetdn.bias", "perhaps", "'perhaps' instead of true or false");
+  refuse_note("unetdn.network", "other", "'other', not a U-Net");
 }
 
 }  // namespace inputs

@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cstddef>
+#include <cstdio>
 #include <iomanip>
 #include <numeric>
 #include <ostream>
@@ -102,9 +103,14 @@ class memory_plan {
 /// Prints one line a kind and one for all, in MiB; with `every_item` also one line a buffer.
 inline void print_plan(std::ostream& out, memory_plan const& plan, std::size_t state_bytes, std::size_t scratch_bytes,
                        bool every_item = false) {
+  auto const mebibytes = [](std::size_t bytes) {
+    char number[32];
+    std::snprintf(number, sizeof number, "%.2f MiB", static_cast<double>(bytes) / (1 << 20));
+    return std::string(number);
+  };
   auto const line = [&](std::string_view name, std::size_t bytes, std::string_view note = "") {
-    out << "  " << std::left << std::setw(28) << name << std::right << std::setw(10) << std::fixed
-        << std::setprecision(2) << static_cast<double>(bytes) / (1 << 20) << " MiB" << note << '\n';
+    out << "  " << std::left << std::setw(28) << name << std::right << std::setw(14) << mebibytes(bytes) << note
+        << '\n';
   };
   if (every_item) {
     for (auto const& it : plan.items()) {
@@ -112,7 +118,7 @@ inline void print_plan(std::ostream& out, memory_plan const& plan, std::size_t s
     }
   }
   line("state", state_bytes);
-  line("activations", plan.total(), text("  (", plan.sum(memory_kind::activations) >> 20, " MiB without sharing)"));
+  line("activations", plan.total(), text("  (", mebibytes(plan.sum(memory_kind::activations)), " without sharing)"));
   line("scratch", scratch_bytes);
   line("total", state_bytes + plan.total() + scratch_bytes);
 }

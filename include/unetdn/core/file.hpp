@@ -32,6 +32,7 @@ inline std::string system_text(int code) {
     return said + "; check the permissions of the file and its folder";
   if (code == ENOSPC || code == EDQUOT) return said + "; free some space or choose another folder";
   if (code == ENAMETOOLONG) return said + "; choose a shorter name";
+  if (code == EIO) return said + "; the disk may be failing, use another";
   return said;
 }
 
@@ -228,6 +229,17 @@ inline void write_file_atomically(std::filesystem::path const& path, std::span<s
   atomic_file file{path};
   file.write(bytes);
   file.commit();
+}
+
+/// Makes a folder, and those that it lies in, where they are missing. Throws file_error.
+inline void make_folder(std::filesystem::path const& folder) {
+  std::error_code failure;
+  std::filesystem::create_directories(folder, failure);
+  if (!failure) return;
+  std::string const said = detail::system_text(failure.value());
+  bool const has_remedy = said.find("; ") != std::string::npos;
+  throw file_error(folder.string(),
+                   "cannot be made a folder: " + said + (has_remedy ? "" : "; give another name or folder"));
 }
 
 /// Renames a file, replacing what has the new name; durable at the next commit() or sync of the folder. Throws

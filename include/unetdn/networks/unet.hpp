@@ -77,24 +77,29 @@ inline unet_config unet_config::from_metadata(std::map<std::string, std::string>
   auto const get = [&](std::string const& key) -> std::string const& {
     auto const it = metadata.find("unetdn." + key);
     if (it == metadata.end()) {
-      throw file_error(path, "not a weight file of unetdn: its metadata has no unetdn." + key);
+      detail::refuse_contents(path, "not a weight file of unetdn: its metadata has no unetdn." + key);
     }
     return it->second;
   };
   auto const number = [&](std::string const& key) {
     std::string const& s = get(key);
     bool const digits = !s.empty() && s.size() <= 6 && s.find_first_not_of("0123456789") == std::string::npos;
-    if (!digits) throw file_error(path, text("its metadata has unetdn.", key, " = '", s, "', which is not a number"));
+    if (!digits) {
+      detail::refuse_contents(path, text("its metadata has unetdn.", key, " = ", detail::in_quotes(s),
+                                         ", which is no whole number below 1000000"));
+    }
     return std::stoi(s);
   };
   auto const one_of = [&](std::string const& key, char const* yes, char const* no) {
     std::string const& s = get(key);
     if (s != yes && s != no) {
-      throw file_error(path, text("its metadata has unetdn.", key, " = '", s, "' instead of ", yes, " or ", no));
+      detail::refuse_contents(
+          path, text("its metadata has unetdn.", key, " = ", detail::in_quotes(s), " instead of ", yes, " or ", no));
     }
     return s == yes;
   };
-  if (get("network") != "unet") throw file_error(path, "holds a network '" + get("network") + "', not a U-Net");
+  if (get("network") != "unet")
+    detail::refuse_contents(path, "holds a network " + detail::in_quotes(get("network")) + ", not a U-Net");
   unet_config c;
   c.in_channels = number("in_channels");
   c.out_channels = number("out_channels");
@@ -107,7 +112,7 @@ inline unet_config unet_config::from_metadata(std::map<std::string, std::string>
   try {
     c.validate();
   } catch (argument_error const& e) {
-    throw file_error(path, e.what());
+    detail::refuse_contents(path, e.what());
   }
   return c;
 }
@@ -190,7 +195,8 @@ void check_parameters(parameter_list<Device> const& parameters, safetensors_file
                       std::string const& prefix) {
   for (parameter const& p : parameters) {
     if (file.info(prefix + p.name).shape != p.dimensions()) {
-      throw file_error(file.path(), text("the tensor ", prefix, p.name, " has another shape than this network's"));
+      detail::refuse_contents(file.path(),
+                              text("the tensor ", prefix, p.name, " has another shape than this network's"));
     }
   }
 }
@@ -204,8 +210,8 @@ void read_parameters(Device& dev, parameter_list<Device> const& parameters, safe
   for (parameter const& p : parameters) {
     std::vector<float> const values = file.floats(prefix + p.name);
     if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
-      throw file_error(file.path(), text("the tensor ", prefix, p.name,
-                                         " holds a value that is no finite number; the file is damaged, take another"));
+      detail::refuse_contents(file.path(),
+                              text("the tensor ", prefix, p.name, " holds a value that is no finite number"));
     }
     upload(dev, p, std::span<float const>(values), flat);
   }
@@ -265,8 +271,8 @@ template <class T, class Device> class unet {
     safetensors_file const file(path);
     unet net(dev, unet_config::from_metadata(file.metadata(), path.string()));
     if (static_cast<int>(file.names().size()) != net.parameters().count()) {
-      throw file_error(path.string(),
-                       text("has ", file.names().size(), " tensors, but its network has ", net.parameters().count()));
+      detail::refuse_contents(
+          path.string(), text("has ", file.names().size(), " tensors, but its network has ", net.parameters().count()));
     }
     read_parameters(dev, net.parameters(), file, "", net.weights());
     return net;

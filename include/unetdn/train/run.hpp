@@ -61,10 +61,10 @@ template <class T, class Device> class training_run {
   /// Returns false to stop early; the run then writes a checkpoint and ends.
   using callback = std::function<bool(run_progress const&)>;
 
-  /// Takes the folder. Throws argument_error where the options do not fit, file_error where the folder cannot be used
-  /// or resumed from, is in use, or holds a run already and neither `resume` nor `start_over` is set; out_of_memory
-  /// where what the trainer left of the device's memory is too little for a validation picture. Validation pictures
-  /// without a noisy twin get the noise of the training options.
+  /// Takes the folder. Throws argument_error where the options do not fit, and where the folder holds a run already and
+  /// neither `resume` nor `start_over` is set; file_error where it cannot be used or resumed from, or is in use;
+  /// out_of_memory where what the trainer left of the device's memory is too little for a validation picture.
+  /// Validation pictures without a noisy twin get the noise of the training options.
   training_run(trainer<T, Device>& trainer, run_options options, std::vector<image_pair> validation)
       : trainer_{trainer}, options_{checked(std::move(options))}, validation_{std::move(validation)} {
     check_twins();
@@ -181,8 +181,7 @@ template <class T, class Device> class training_run {
       throw file_error(folder.string(),
                        "holds no training run to resume; check its name, or start one without --resume");
     }
-    std::filesystem::create_directories(folder, failure);
-    if (failure) throw file_error(folder.string(), "cannot be made a folder: " + failure.message());
+    unetdn::make_folder(folder);
   }
 
   std::vector<std::filesystem::path> results() const {
@@ -201,9 +200,9 @@ template <class T, class Device> class training_run {
   /// Nobody's run is lost by a forgotten option.
   void check_unused() const {
     if (options_.resume || options_.start_over || (!holds_results() && !log_->has_rows())) return;
-    throw file_error(options_.folder.string(),
-                     "already holds a training run; go on with it (--resume), choose another folder, or start over "
-                     "(--force), which removes it");
+    throw argument_error(options_.folder.string() +
+                         ": already holds a training run; go on with it (--resume), choose another folder, or start "
+                         "over (--force), which removes it");
   }
 
   /// Removes what is not of this run, and writes the first checkpoint.
@@ -348,9 +347,11 @@ template <class T, class Device> class training_run {
 
   void measure_speed(run_progress& p) {
     double const elapsed = seconds(last_report_.first);
+    double const steps = static_cast<double>(trainer_.steps_done() - last_report_.second);
+    bool const first_second = elapsed < 1 && !measured_a_second_;
+    if (elapsed >= 1 || (first_second && elapsed > 0)) steps_per_second_ = steps / elapsed;
     if (elapsed >= 1) {
-      double const steps = static_cast<double>(trainer_.steps_done() - last_report_.second);
-      steps_per_second_ = steps / elapsed;
+      measured_a_second_ = true;
       last_report_ = {clock::now(), trainer_.steps_done()};
     }
     p.pictures_per_second = steps_per_second_ * trainer_.options().batch;
@@ -375,6 +376,7 @@ template <class T, class Device> class training_run {
   clock::time_point checkpointed_;
   std::pair<clock::time_point, std::int64_t> last_report_;
   double steps_per_second_ = 0;
+  bool measured_a_second_ = false;
 };
 
 /// The network of the run that a folder holds; none where it has no whole checkpoint.
