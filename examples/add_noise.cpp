@@ -17,6 +17,7 @@ struct settings {
   std::string noise = "gaussian:25";
   std::uint64_t seed = 0;
   programs::common_settings common;
+  unetdn::read_options reading;
   bool deep = false, json = false;
 };
 
@@ -60,9 +61,10 @@ int add_noise(settings const& s) {
   unetdn::noise_level const level = unetdn::parse_noise(s.noise);
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
   programs::planned_files plan(files, s.common.force);
-  programs::outputs const outputs("--out", s.out, files, plan);
+  programs::outputs const outputs("--out", s.out, files, plan, s.deep);
   std::optional<programs::outputs> maps;
-  if (!s.noise_map.empty()) maps.emplace("--noise-map", s.noise_map, files, plan);
+  if (!s.noise_map.empty()) maps.emplace("--noise-map", s.noise_map, files, plan, s.deep);
+  if (!s.preview.empty()) programs::check_picture_name("--preview", s.preview, s.deep);
   if (!s.preview.empty()) plan.add_single(s.preview, "--preview");
   outputs.make_folder();
   if (maps) maps->make_folder();
@@ -82,7 +84,7 @@ int add_noise(settings const& s) {
     if (maps) unetdn::write_image(maps->path_for(file), noise_alone(clean, noisy));
     return line.text(file, to, noisy, unetdn::text(", sigma ", sigma), "sigma", unetdn::text(sigma));
   };
-  return programs::for_each_picture(device, 1, files, progress, "add_noise", work);
+  return programs::for_each_picture(device, 1, files, s.reading, progress, "add_noise", work);
 }
 
 }  // namespace
@@ -103,12 +105,13 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("input", s.inputs, "pictures, or folders of pictures")->required()->type_name("PATH");
   app.add_option("--out", s.out, "a picture to write, or a folder")->required()->type_name("PATH");
-  app.add_option("--seed", s.seed, "other noise")->capture_default_str();
+  programs::add_seed_option(app, s.seed, "other noise");
   app.add_option("--noise-map", s.noise_map,
                  "also write the noise alone, to a picture or a folder; middle grey is none");
   app.add_option("--preview", s.preview,
                  "also write the first picture with noise of 0, 5, 15, 25, 50 and 75 side by side");
-  app.add_flag("--16-bit", s.deep, "write 16 bits a channel (PNG)");
+  app.add_flag("--16-bit", s.deep, "write 16 bits a channel; JPEG becomes PNG");
+  programs::add_reading_options(app, s.reading);
   programs::add_json_option(app, s.json);
   programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return add_noise(s); });

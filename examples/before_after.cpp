@@ -21,17 +21,12 @@ struct settings {
   std::uint64_t seed = 0;
   int longest = 0;
   programs::common_settings common;
+  unetdn::read_options reading;
 };
 
 void plan_files(settings const& s) {
   programs::planned_files plan({s.weights, s.picture}, s.common.force);
   for (char const* name : {"clean.png", "noisy.png", "denoised.png", "report.html"}) plan.add(s.out / name, name);
-}
-
-void make_folder(std::filesystem::path const& folder) {
-  std::error_code failure;
-  std::filesystem::create_directories(folder, failure);
-  if (failure) throw unetdn::file_error(folder.string(), "cannot be made a folder: " + failure.message());
 }
 
 /// The picture without noise, at 8 bits as its file has it.
@@ -41,7 +36,7 @@ unetdn::image clean_picture(settings const& s) {
     unetdn::round_to_8_bits(scene.as_view());
     return scene;
   }
-  unetdn::image clean = unetdn::without_alpha(unetdn::read_image(s.picture));
+  unetdn::image clean = unetdn::without_alpha(unetdn::read_image(s.picture, s.reading));
   double const scale = double(s.longest) / std::max(clean.width, clean.height);
   if (s.longest == 0 || scale >= 1) return clean;
   auto const scaled = [&](int extent) { return std::max(1, static_cast<int>(std::lround(extent * scale))); };
@@ -76,13 +71,11 @@ void print_scores(programs::picture_scores const& score) {
 }
 
 int before_after(settings const& s) {
-  unetdn::check(std::isfinite(s.sigma) && s.sigma >= 0 && s.sigma <= unetdn::largest_sigma,
-                "--sigma is a number from 0 to 1000 in units of 1/255");
   plan_files(s);
   unetdn::denoiser<> denoiser(s.weights, unetdn::cpu(s.common.threads));
   unetdn::unet_config const& network = denoiser.network().config();
   unetdn::image const clean = clean_picture(s);
-  make_folder(s.out);
+  unetdn::make_folder(s.out);
 
   unetdn::image noisy = clean;
   unetdn::random_key const key{s.seed, 0, unetdn::random_stream::noise};
@@ -116,11 +109,11 @@ int main(int argc, char** argv) {
       ->type_name("DIR");
   app.add_option("--weights", s.weights, "weight file that train wrote; none: a tiny network for sigma 25")
       ->type_name("FILE");
-  app.add_option("--sigma", s.sigma, "standard deviation of the noise in units of 1/255")->capture_default_str();
-  app.add_option("--seed", s.seed, "other noise")->capture_default_str();
-  app.add_option("--longest", s.longest, "scale the picture down to this longer side; 0: keep it")
-      ->check(CLI::Range(0, 16384))
-      ->capture_default_str();
+  programs::add_number(app, "--sigma", s.sigma, 0, unetdn::largest_sigma,
+                       "standard deviation of the noise in units of 1/255");
+  programs::add_seed_option(app, s.seed, "other noise");
+  programs::add_number(app, "--longest", s.longest, 0, 16384, "scale the picture down to this longer side; 0: keep it");
+  programs::add_reading_options(app, s.reading);
   programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return before_after(s); });
 }

@@ -4,16 +4,22 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <limits>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
+#include <system_error>
+#include <type_traits>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -32,6 +38,16 @@ namespace programs {
 inline constexpr int failed = 1;     ///< something went wrong; one line on standard error says what
 inline constexpr int bad_usage = 2;  ///< the command line does not fit
 
+/// Throws argument_error where an option was given an empty value, as a script with an unset variable does: for a path,
+/// that is no name at all.
+inline void check_no_value_is_empty(CLI::App const& app) {
+  for (CLI::Option const* option : app.get_options()) {
+    for (std::string const& value : option->results()) {
+      unetdn::check(!value.empty(), option->get_name(), ": the value is empty; give one, or leave the option out");
+    }
+  }
+}
+
 /// Parses the command line, runs `work`, and turns every error into one line and an exit code.
 inline int run(CLI::App& app, int argc, char** argv, std::function<int()> const& work) {
   auto const complain = [&](std::string const& what, int code) {
@@ -41,6 +57,7 @@ inline int run(CLI::App& app, int argc, char** argv, std::function<int()> const&
   int code = 0;
   try {
     app.parse(argc, argv);
+    check_no_value_is_empty(app);
     code = work();
   } catch (CLI::ParseError const& e) {
     if (e.get_exit_code() != 0) return complain(unetdn::text(e.what(), "; see --help"), bad_usage);
@@ -61,6 +78,59 @@ inline int run(CLI::App& app, int argc, char** argv, std::function<int()> const&
   return code;
 }
 
+// ---- Numbers -------------------------------------------------------------------------------------------------------
+
+namespace detail {
+
+template <class T> struct number_of { using type = T; };
+template <class T> struct number_of<std::optional<T>> { using type = T; };
+
+/// A bound for people: 1000000, which would be shorter as 1e+06.
+template <class T> std::string bound_text(T bound) {
+  double const value = static_cast<double>(bound);
+  bool const whole = !std::is_integral_v<T> && std::abs(value) < 1e15 && value == std::floor(value);
+  return whole ? unetdn::text(static_cast<long long>(value)) : unetdn::text(bound);
+}
+
+template <class T> T parse_number(std::string const& option, std::string const& said, T least, T most) {
+  T value{};
+  char const* const end = said.data() + said.size();
+  auto const [stop, failure] = std::from_chars(said.data(), end, value);
+  // NaN is in no range.
+  if (failure == std::errc{} && stop == end && value >= least && value <= most) return value;
+  char const* const kind = std::is_integral_v<T> ? "whole number" : "number";
+  throw CLI::ValidationError(
+      option, unetdn::text("'", said, "' is no ", kind, " from ", bound_text(least), " to ", bound_text(most)));
+}
+
+}  // namespace detail
+
+/// An option whose value is a number from `least` to `most`. CLI11 by itself takes -1 for a large number, what is too
+/// large for the largest, and NaN for a number in any range.
+template <class T, class Number = typename detail::number_of<T>::type>
+CLI::Option* add_number(CLI::App& app, std::string const& option, T& value, std::type_identity_t<Number> least,
+                        std::type_identity_t<Number> most, std::string const& help) {
+  auto const read = [&value, option, least, most](std::string const& said) {
+    value = detail::parse_number<Number>(option, said, least, most);
+  };
+  CLI::Option* const added = app.add_option_function<std::string>(option, read, help);
+  added->type_name(std::is_integral_v<Number> ? "INT" : "NUMBER");
+  if constexpr (std::is_same_v<T, Number>) {
+    if (value >= least && value <= most) added->default_str(unetdn::text(value));
+  }
+  return added;
+}
+
+inline CLI::Option* add_seed_option(CLI::App& app, std::uint64_t& seed, std::string const& help) {
+  return add_number(app, "--seed", seed, 0, std::numeric_limits<std::uint64_t>::max(), help);
+}
+
+inline CLI::Option* add_threads_option(CLI::App& app, int& threads) {
+  return add_number(app, "--threads", threads, 0, 1024, "0: one a core; the result does not depend on it");
+}
+
+// ---- Options that programs share -----------------------------------------------------------------------------------
+
 /// What every program takes that writes files.
 struct common_settings {
   int threads = 0;
@@ -68,11 +138,14 @@ struct common_settings {
 };
 
 inline void add_common_options(CLI::App& app, common_settings& s, std::string const& quiet = "print errors only") {
-  app.add_option("--threads", s.threads, "0: one a core; the result does not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  add_threads_option(app, s.threads);
   app.add_flag("--force", s.force, "overwrite results that exist");
   app.add_flag("--quiet", s.quiet, quiet);
+}
+
+/// For programs that read pictures.
+inline void add_reading_options(CLI::App& app, unetdn::read_options& reading) {
+  app.add_flag("--any-size", reading.any_size, "also read pictures of more than 200 megapixels");
 }
 
 // ---- Names ---------------------------------------------------------------------------------------------------------
@@ -93,7 +166,37 @@ inline std::string lower_extension(std::filesystem::path const& path) {
   return extension;
 }
 
+inline bool is_jpeg_name(std::filesystem::path const& path) {
+  std::string const extension = lower_extension(path);
+  return extension == ".jpg" || extension == ".jpeg";
+}
+
+inline bool is_writable_name(std::filesystem::path const& path) {
+  return unetdn::is_image_name(path) && lower_extension(path) != ".bmp";
+}
+
+/// Whether the name is that of a picture, though of none that is written here: such a name is not meant for a folder.
+inline bool is_foreign_picture_name(std::filesystem::path const& path) {
+  static std::set<std::string> const foreign{".arw", ".avif", ".bmp",  ".cr2",  ".cr3", ".dcm",  ".dng",  ".exr",
+                                             ".gif", ".hdr",  ".heic", ".heif", ".ico", ".j2k",  ".jfif", ".jp2",
+                                             ".jpe", ".jxl",  ".nef",  ".nii",  ".pam", ".pbm",  ".pdf",  ".pfm",
+                                             ".psd", ".raw",  ".svg",  ".tga",  ".tif", ".tiff", ".webp"};
+  return foreign.contains(lower_extension(path));
+}
+
 }  // namespace detail
+
+/// Throws argument_error where no picture can be written under the name that an option gave, or none of 16 bits where
+/// `deep`. `otherwise` ends the remedy.
+inline void check_picture_name(std::string const& option, std::filesystem::path const& name, bool deep = false,
+                               std::string const& otherwise = "") {
+  std::string const extension = detail::lower_extension(name);
+  unetdn::check(detail::is_writable_name(name), option, ' ', name.string(), ": ",
+                extension.empty() ? "a picture without extension" : extension,
+                " cannot be written; name it .png, .jpg, .ppm or .pgm", otherwise);
+  unetdn::check(!deep || !detail::is_jpeg_name(name), option, ' ', name.string(),
+                ": JPEG holds no 16 bits; name it .png, or leave --16-bit out");
+}
 
 /// The pictures that a list of files and folders names, each once: a folder stands for all pictures in it. Throws
 /// file_error where one does not exist.
@@ -156,14 +259,15 @@ class planned_files {
 /// picture.
 class outputs {
  public:
-  /// Plans the results of all inputs. Throws argument_error where the option's value `out` cannot hold them.
+  /// Plans the results of all inputs, of 16 bits where `deep`. Throws argument_error where the option's value `out`
+  /// cannot hold them.
   outputs(std::string const& option, std::filesystem::path const& out, std::vector<std::filesystem::path> const& inputs,
-          planned_files& plan)
-      : out_{out}, to_file_{unetdn::is_image_name(out) && !std::filesystem::is_directory(out)} {
-    std::string const extension = detail::lower_extension(out);
-    std::set<std::string> const unwritable{".bmp", ".tif", ".tiff", ".webp", ".gif", ".heic", ".heif", ".avif", ".jxl"};
-    unetdn::check(!unwritable.contains(extension) || std::filesystem::is_directory(out), option, " ", out.string(),
-                  ": ", extension, " cannot be written; name it .png, .jpg, .ppm or .pgm, or give a folder");
+          planned_files& plan, bool deep = false)
+      : out_{out},
+        to_file_{(unetdn::is_image_name(out) || detail::is_foreign_picture_name(out)) &&
+                 !std::filesystem::is_directory(out)},
+        deep_{deep} {
+    if (to_file_) check_picture_name(option, out, deep, ", or give a folder, whose name may end in /");
     unetdn::check(!to_file_ || inputs.size() == 1, option, " ", out.string(), " is one picture, but there are ",
                   inputs.size(), " inputs; give a folder");
     for (auto const& input : inputs) {
@@ -180,23 +284,20 @@ class outputs {
   /// file_error.
   void make_folder() const {
     if (to_file_) return;
-    std::error_code failure;
-    std::filesystem::create_directories(out_, failure);
-    if (!failure) return unetdn::remove_abandoned_files(out_);
-    throw unetdn::file_error(out_.string(),
-                             "cannot be made a folder: " + failure.message() + "; give another name or folder");
+    unetdn::make_folder(out_);
+    unetdn::remove_abandoned_files(out_);
   }
 
-  /// The result of one input. Formats that are only read become PNG.
+  /// The result of one input. Formats that are only read become PNG, and so does JPEG where there are to be 16 bits.
   std::filesystem::path path_for(std::filesystem::path const& input) const {
     if (to_file_) return out_;
-    bool const writable = unetdn::is_image_name(input) && detail::lower_extension(input) != ".bmp";
+    bool const writable = detail::is_writable_name(input) && !(deep_ && detail::is_jpeg_name(input));
     return out_ / (writable ? input.filename() : std::filesystem::path(input.stem()) += ".png");
   }
 
  private:
   std::filesystem::path out_;
-  bool to_file_;
+  bool to_file_, deep_;
 };
 
 /// A file's name as a JSON string. Names are bytes: what is not UTF-8 becomes U+FFFD.
@@ -230,13 +331,6 @@ struct result_line {
 };
 
 // ---- Pictures ------------------------------------------------------------------------------------------------------
-
-/// All pictures of a folder, in the order of their names.
-inline std::vector<unetdn::image> read_folder(std::filesystem::path const& folder) {
-  std::vector<unetdn::image> pictures;
-  for (auto const& file : unetdn::list_images(folder)) pictures.push_back(unetdn::read_image(file));
-  return pictures;
-}
 
 /// The same scene with and without noise.
 struct picture_pair {
@@ -424,10 +518,11 @@ struct picture_outcome {
   std::string line, error;
 };
 
-inline picture_outcome work_on(std::filesystem::path const& file, std::size_t number, picture_work const& work) {
+inline picture_outcome work_on(std::filesystem::path const& file, std::size_t number,
+                               unetdn::read_options const& reading, picture_work const& work) {
   std::optional<unetdn::image> picture;
   try {
-    picture = unetdn::read_image(file);
+    picture = unetdn::read_image(file, reading);
   } catch (unetdn::file_error const& e) {
     return {{}, e.what()};
   } catch (std::bad_alloc const&) {
@@ -447,14 +542,15 @@ inline picture_outcome work_on(std::filesystem::path const& file, std::size_t nu
 /// Reads the pictures and works on them, `at_once` at the same time. Returns the exit code: a picture that is broken or
 /// too large is told of in one line and the others are still worked on; other errors, such as a full disk, end it all.
 inline int for_each_picture(unetdn::cpu& device, int at_once, std::vector<std::filesystem::path> const& files,
-                            progress& shown, std::string const& program, picture_work const& work) {
+                            unetdn::read_options const& reading, progress& shown, std::string const& program,
+                            picture_work const& work) {
   int code = 0;
   for (std::size_t begin = 0; begin < files.size(); begin += static_cast<std::size_t>(at_once)) {
     int const count = static_cast<int>(std::min(files.size() - begin, static_cast<std::size_t>(at_once)));
     std::vector<detail::picture_outcome> outcomes(static_cast<std::size_t>(count));
     device.parallel(count, [&](int i, int) {
       std::size_t const number = begin + static_cast<std::size_t>(i);
-      outcomes[static_cast<std::size_t>(i)] = detail::work_on(files[number], number, work);
+      outcomes[static_cast<std::size_t>(i)] = detail::work_on(files[number], number, reading, work);
     });
     shown.clear();
     for (auto const& [line, error] : outcomes) {

@@ -37,25 +37,33 @@ void paste(unetdn::image const& part, unetdn::image& whole, int left, int top) {
 }
 
 struct settings {
-  std::string out;
+  std::filesystem::path out;
   std::uint64_t seed = 0;
   int size = 192, columns = 6;
+  programs::common_settings common;
 };
 
 int contact_sheet(settings const& s) {
   int const gap = 4, cell = s.size + gap, row_count = int(std::size(rows));
-  unetdn::image sheet{s.columns * cell - gap, row_count * cell - gap, 3};
+  int const width = s.columns * cell - gap, height = row_count * cell - gap;
+  unetdn::check(std::int64_t(width) * height <= 200'000'000, "a sheet of ", width, " x ", height,
+                " pixels is too large to be read again; give a smaller --size or fewer --columns");
+  programs::check_picture_name("--out", s.out);
+  programs::planned_files plan({}, s.common.force);
+  plan.add_single(s.out, "--out");
+  unetdn::image sheet{width, height, 3};
   std::fill(sheet.pixels.begin(), sheet.pixels.end(), 1.0F);
-  for (int y = 0; y < row_count; ++y) {
+  unetdn::cpu device(s.common.threads);
+  device.parallel(row_count * s.columns, [&](int i, int) {
+    int const y = i / s.columns, x = i % s.columns;
     unetdn::generated_options options;
     options.texture = rows[y].texture;
     options.shape = rows[y].shape;
-    for (int x = 0; x < s.columns; ++x) {
-      auto const index = static_cast<std::uint64_t>(y * s.columns + x);
-      paste(unetdn::generate_picture(s.seed, index, s.size, s.size, options), sheet, x * cell, y * cell);
-    }
-  }
+    auto const index = static_cast<std::uint64_t>(i);
+    paste(unetdn::generate_picture(s.seed, index, s.size, s.size, options), sheet, x * cell, y * cell);
+  });
   unetdn::write_image(s.out, sheet);
+  if (!s.common.quiet) std::cout << unetdn::text(s.out.string(), ": ", width, " x ", height, " pixels\n");
   return 0;
 }
 
@@ -64,12 +72,18 @@ int contact_sheet(settings const& s) {
 int main(int argc, char** argv) {
   CLI::App app{
       "Writes a contact sheet of generated pictures: the rows are flat, gradient, sinusoid, noise and mixed "
-      "textures, disks, rectangles and polygons, and twice all together",
+      "textures, disks, rectangles and polygons, and twice all together.",
       "contact_sheet"};
+  app.footer(
+      "Examples:\n"
+      "  contact_sheet --out sheet.png\n"
+      "  contact_sheet --seed 7 --size 96 --columns 12 --out sheet.png --force\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong usage.");
   settings s;
   app.add_option("--out", s.out, "picture to write, such as sheet.png")->required()->type_name("FILE");
-  app.add_option("--seed", s.seed, "other pictures")->capture_default_str();
-  app.add_option("--size", s.size, "side of one picture in pixels")->capture_default_str()->check(CLI::Range(16, 1024));
-  app.add_option("--columns", s.columns, "pictures in a row")->capture_default_str()->check(CLI::Range(1, 32));
+  programs::add_seed_option(app, s.seed, "other pictures");
+  programs::add_number(app, "--size", s.size, 16, 1024, "side of one picture in pixels");
+  programs::add_number(app, "--columns", s.columns, 1, 32, "pictures in a row");
+  programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return contact_sheet(s); });
 }

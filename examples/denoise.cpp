@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removes the noise from pictures with a trained network.
+#include <unetdn/noise.hpp>
 #include <unetdn/unet.hpp>
 
 #include "common.hpp"
@@ -15,6 +16,7 @@ struct settings {
   float strength = 1;
   programs::common_settings common;
   programs::device_settings where;
+  unetdn::read_options reading;
   bool json = false;
 };
 
@@ -29,7 +31,6 @@ template <class Denoiser> void check_fits(settings const& s, Denoiser const& den
 }
 
 template <class T, class Device> int denoise(settings const& s, Device device) {
-  unetdn::check(s.strength >= 0 && s.strength <= 1, "--strength is a number from 0 (nothing changes) to 1");
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
   programs::planned_files plan(files, s.common.force);
   programs::outputs const outputs("--out", s.out, files, plan);
@@ -54,7 +55,7 @@ template <class T, class Device> int denoise(settings const& s, Device device) {
     return line.text(file, to, denoised, "", "seconds", unetdn::text(seconds.count()));
   };
   unetdn::cpu one_at_a_time(1);
-  int const code = programs::for_each_picture(one_at_a_time, 1, files, progress, "denoise", work);
+  int const code = programs::for_each_picture(one_at_a_time, 1, files, s.reading, progress, "denoise", work);
   report.write(s.weights);
   return code;
 }
@@ -74,11 +75,13 @@ int main(int argc, char** argv) {
   app.add_option("--weights", s.weights, "weight file that train wrote")->required()->type_name("FILE");
   app.add_option("input", s.inputs, "pictures, or folders of pictures")->required()->type_name("PATH");
   app.add_option("--out", s.out, "a picture to write, or a folder")->required()->type_name("PATH");
-  app.add_option("--strength", s.strength, "0 keeps the picture as it is, 1 takes all noise away that is found")
-      ->capture_default_str();
-  app.add_option("--sigma", s.sigma, "noise level in units of 1/255, for networks that must be told it");
+  programs::add_number(app, "--strength", s.strength, 0, 1,
+                       "0 keeps the picture as it is, 1 takes all noise away that is found");
+  programs::add_number(app, "--sigma", s.sigma, 0, unetdn::largest_sigma,
+                       "noise level in units of 1/255, for networks that must be told it");
   app.add_option("--report", s.report, "also write a page that shows the first pictures before and after")
       ->type_name("FILE");
+  programs::add_reading_options(app, s.reading);
   programs::add_json_option(app, s.json);
   programs::add_device_options(app, s.where);
   programs::add_common_options(app, s.common);

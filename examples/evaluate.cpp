@@ -20,6 +20,7 @@ struct settings {
   std::uint64_t seed = 0;
   programs::common_settings common;
   programs::device_settings where;
+  unetdn::read_options reading;
 
   bool pairs() const { return data.empty(); }
   /// Of the noise that is added to clean pictures.
@@ -62,8 +63,8 @@ unetdn::image with_noise(settings const& s, unetdn::cpu& device, unetdn::image c
   return noisy;
 }
 
-unetdn::image read_noisy(sample const& from, unetdn::image const& clean) {
-  unetdn::image noisy = unetdn::without_alpha(unetdn::read_image(from.noisy));
+unetdn::image read_noisy(settings const& s, sample const& from, unetdn::image const& clean) {
+  unetdn::image noisy = unetdn::without_alpha(unetdn::read_image(from.noisy, s.reading));
   unetdn::check(noisy.width == clean.width && noisy.height == clean.height && noisy.channels == clean.channels,
                 from.noisy.string(), " has ", noisy.width, " x ", noisy.height, " pixels of ", noisy.channels,
                 " channels, but ", from.clean.string(), ' ', clean.width, " x ", clean.height, " of ", clean.channels,
@@ -80,8 +81,8 @@ template <class Denoiser> std::optional<float> told_sigma(settings const& s, Den
 template <class Denoiser>
 result evaluate_picture(settings const& s, unetdn::cpu& host, Denoiser& denoiser, sample const& from,
                         std::uint32_t number, programs::picture_report& report) {
-  unetdn::image const clean = unetdn::without_alpha(unetdn::read_image(from.clean));
-  unetdn::image const noisy = s.pairs() ? read_noisy(from, clean) : with_noise(s, host, clean, number);
+  unetdn::image const clean = unetdn::without_alpha(unetdn::read_image(from.clean, s.reading));
+  unetdn::image const noisy = s.pairs() ? read_noisy(s, from, clean) : with_noise(s, host, clean, number);
   unetdn::image const denoised = denoiser(noisy, told_sigma(s, denoiser));
   report.add(from.name, &clean, noisy, denoised);
   return {from.name, programs::score(clean, noisy, denoised)};
@@ -153,12 +154,12 @@ void print_summary(settings const& s, std::vector<result> const& results, summar
 }
 
 void check_settings(settings const& s) {
-  unetdn::check(s.data.empty() != (s.noisy.empty() && s.clean.empty()) && s.noisy.empty() == s.clean.empty(),
-                "give --data DIR with clean pictures, or --noisy DIR and --clean DIR with pairs");
-  unetdn::check(!s.sigma || (*s.sigma >= 0 && *s.sigma <= unetdn::largest_sigma),
-                "--sigma is a number from 0 to 1000 in units of 1/255");
+  unetdn::check(
+      s.data.empty() != (s.noisy.empty() && s.clean.empty()) && s.noisy.empty() == s.clean.empty(),
+      "there is nothing to measure on; give --data DIR with clean pictures, or --noisy DIR and --clean DIR with "
+      "pairs");
   unetdn::check(s.protocol != "literature" || s.seed <= 0xffffffffu,
-                "--seed: the literature's generator takes seeds up to 4294967295");
+                "--seed: the literature's generator takes seeds up to 4294967295; give a smaller one");
 }
 
 /// Throws argument_error where the network does not fit.
@@ -226,19 +227,20 @@ int main(int argc, char** argv) {
                  "a_mean.jpg)")
       ->excludes(data)
       ->type_name("DIR");
-  app.add_option("--sigma", s.sigma,
-                 "standard deviation of the noise in units of 1/255, 25 unless given; with pairs, for networks that "
-                 "must be told it");
+  programs::add_number(app, "--sigma", s.sigma, 0, unetdn::largest_sigma,
+                       "standard deviation of the noise in units of 1/255, 25 unless given; with pairs, for networks "
+                       "that must be told it");
   app.add_option("--protocol", s.protocol,
                  "literature: the noise that published tables use, NumPy's of seed 0 for every picture")
       ->check(CLI::IsMember({"unetdn", "literature"}))
       ->capture_default_str();
-  app.add_option("--seed", s.seed, "other noise")->capture_default_str();
+  programs::add_seed_option(app, s.seed, "other noise");
   app.add_option("--format", s.format, "table, csv or json")
       ->check(CLI::IsMember({"table", "csv", "json"}))
       ->capture_default_str();
   app.add_option("--report", s.report, "also write a page that shows the first pictures clean, noisy and denoised")
       ->type_name("FILE");
+  programs::add_reading_options(app, s.reading);
   programs::add_device_options(app, s.where);
   programs::add_common_options(app, s.common, "no progress on standard error");
   return programs::run(app, argc, argv, [&] {

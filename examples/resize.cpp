@@ -11,6 +11,7 @@ struct settings {
   int size = 256;
   std::string shape = "crop", filter = "lanczos";
   programs::common_settings common;
+  unetdn::read_options reading;
   bool json = false;
 };
 
@@ -38,7 +39,7 @@ int resize(settings const& s) {
     unetdn::write_image(to, result);
     return line.text(file, to, result);
   };
-  return programs::for_each_picture(device, device.threads(), files, progress, "resize", work);
+  return programs::for_each_picture(device, device.threads(), files, s.reading, progress, "resize", work);
 }
 
 }  // namespace
@@ -53,9 +54,7 @@ int main(int argc, char** argv) {
       "Exit codes: 0 done, 1 failed or some pictures could not be read, 2 wrong usage.");
   settings s;
   app.add_option("--data", s.data, "folder of pictures, or one picture")->required()->type_name("PATH");
-  app.add_option("--size", s.size, "side of the results, in pixels")
-      ->check(CLI::Range(1, 16384))
-      ->capture_default_str();
+  programs::add_number(app, "--size", s.size, 1, 16384, "side of the results, in pixels");
   app.add_option("--out", s.out, "folder for the results, or a picture to write")->required()->type_name("PATH");
   app.add_option("--shape", s.shape,
                  "crop: the square in the middle; stretch: all of it; fit: keep the proportions, longer side --size")
@@ -64,6 +63,7 @@ int main(int argc, char** argv) {
   app.add_option("--filter", s.filter, "lanczos or area")
       ->check(CLI::IsMember({"lanczos", "area"}))
       ->capture_default_str();
+  programs::add_reading_options(app, s.reading);
   programs::add_json_option(app, s.json);
   programs::add_common_options(app, s.common);
   return programs::run(app, argc, argv, [&] { return resize(s); });

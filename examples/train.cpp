@@ -49,6 +49,7 @@ struct settings {
   unetdn::training_options training;
   unetdn::run_options run;
   programs::device_settings where;
+  unetdn::read_options reading;
   int threads = 0, generated = 0;
   bool no_report = false, json = false, quiet = false;
 
@@ -57,8 +58,8 @@ struct settings {
 
 void add_picture_options(CLI::App& app, settings& s) {
   auto* const data = app.add_option("--data", s.data, "folder of pictures to learn from")->type_name("DIR");
-  auto* const generated = app.add_option("--generated", s.generated, "also learn from this many generated pictures")
-                              ->check(CLI::Range(0, 100000));
+  auto* const generated =
+      programs::add_number(app, "--generated", s.generated, 0, 100000, "also learn from this many generated pictures");
   auto* const noise = app.add_option("--noise", s.noise, "gaussian:25, or gaussian:0..55 for unknown levels");
   auto* const noisy = app.add_option("--noisy", s.noisy, "folder of pictures with real noise; needs --clean")
                           ->type_name("DIR")
@@ -77,19 +78,20 @@ void add_picture_options(CLI::App& app, settings& s) {
   auto* const val_clean = app.add_option("--val-clean", s.validation_clean, "see --val-noisy")->type_name("DIR");
   val_noisy->needs(val_clean);
   val_clean->needs(val_noisy);
+  programs::add_reading_options(app, s.reading);
   app.add_flag("--replace-damaged", s.replace_damaged,
                "a generated picture takes the place of one of --data that cannot be read")
       ->excludes(noisy);
-  app.add_option("--split", s.split, "hold this part of the pictures out, such as 0.1, to measure on")
-      ->check(CLI::Range(0.0, 0.9))
+  programs::add_number(app, "--split", s.split, 0, 0.9,
+                       "hold this part of the pictures out, such as 0.1, to measure on")
       ->excludes(validation)
       ->excludes(val_noisy);
 }
 
 void add_network_options(CLI::App& app, settings& s) {
   app.add_option("--init", s.init, "weights to begin with: fine-tuning")->type_name("FILE");
-  app.add_option("--base", s.base, "channels of the first level (16)");
-  app.add_option("--levels", s.levels, "number of poolings (4)");
+  programs::add_number(app, "--base", s.base, 8, 1024, "channels of the first level, a multiple of 8 (16)");
+  programs::add_number(app, "--levels", s.levels, 1, 8, "number of poolings (4)");
   app.add_option("--output", s.output, "sigmoid, linear or residual (residual)");
   app.add_flag("--grey", s.grey, "a network for one channel");
   app.add_flag("--no-bias", s.no_bias, "without biases, which helps with noise levels that were not trained");
@@ -97,30 +99,24 @@ void add_network_options(CLI::App& app, settings& s) {
 }
 
 void add_run_options(CLI::App& app, settings& s) {
-  auto* const minutes = app.add_option("--minutes", s.run.minutes, "train for about this long");
-  app.add_option("--steps", s.run.steps, "train exactly this many steps: equal options give equal bits")
+  auto* const minutes = programs::add_number(app, "--minutes", s.run.minutes, 0.001, 1e6, "train for about this long");
+  programs::add_number(app, "--steps", s.run.steps, 1, 1'000'000'000'000,
+                       "train exactly this many steps: equal options give equal bits")
       ->excludes(minutes);
   app.add_option("--out", s.run.folder, "folder for best.safetensors, report.html, the checkpoint and log.csv")
       ->required();
   auto* const resume = app.add_flag("--resume", s.run.resume, "go on from the checkpoint in --out");
   app.add_flag("--force", s.run.start_over, "remove the run that --out holds and start over")->excludes(resume);
-  app.add_option("--seed", s.training.seed, "decides all that is random")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+  programs::add_seed_option(app, s.training.seed, "decides all that is random");
   programs::add_device_options(app, s.where);
-  app.add_option("--threads", s.threads, "0: one a core; the result does not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
-  app.add_option("--batch", s.training.batch, "patches a step")->capture_default_str();
-  app.add_option("--patch", s.training.patch, "side of the patches, in pixels")->capture_default_str();
-  app.add_option("--rate", s.rate, "highest learning rate (0.008; an eighth of that with --init)");
+  programs::add_threads_option(app, s.threads);
+  programs::add_number(app, "--batch", s.training.batch, 1, 1024, "patches a step");
+  programs::add_number(app, "--patch", s.training.patch, 8, 4096, "side of the patches, in pixels");
+  programs::add_number(app, "--rate", s.rate, 1e-9, 1, "highest learning rate (0.008; an eighth of that with --init)");
   app.add_option("--loss", s.loss, "mse, l1 or l1_ssim")->capture_default_str();
-  app.add_option("--validations", s.run.validations, "how often is measured")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  app.add_option("--checkpoint-seconds", s.run.checkpoint_seconds, "time between checkpoints, the most that is lost")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
+  programs::add_number(app, "--validations", s.run.validations, 1, 1000, "how often is measured");
+  programs::add_number(app, "--checkpoint-seconds", s.run.checkpoint_seconds, 0, 1e6,
+                       "time between checkpoints, the most that is lost");
   app.add_flag("--no-report", s.no_report, "do not write report.html");
   auto* const json = app.add_flag("--json", s.json, "print one JSON object a line, for other programs");
   app.add_flag("--quiet", s.quiet, "print errors only")->excludes(json);
@@ -162,8 +158,11 @@ void finish_settings(settings& s) {
   std::string const output = s.output.value_or("residual");
   unetdn::check(output == "sigmoid" || output == "linear" || output == "residual", "unknown output '", output,
                 "'; use sigmoid, linear or residual");
-  unetdn::check(!s.data.empty() || s.generated > 0 || s.paired(),
-                "give pictures to learn from: --data DIR, --generated N, or both, or --noisy DIR --clean DIR");
+  unetdn::check(
+      !s.data.empty() || s.generated > 0 || s.paired(),
+      "there are no pictures to learn from; give --data DIR, --generated N, or both, or --noisy DIR --clean DIR");
+  int const base = s.base.value_or(8);
+  unetdn::check(base % 8 == 0, "--base is a multiple of 8, not ", base, "; give 8, 16, 24 and so on");
   unetdn::check(!s.paired() || s.validation.empty(),
                 "--val adds noise to clean pictures, but real pairs are to be learnt from; measure on pairs: --split, "
                 "or --val-noisy DIR --val-clean DIR");
@@ -219,8 +218,8 @@ void load_pictures(settings const& s, file_lists const& files, cpu& device, unet
   reading.seed = s.training.seed;
   reading.patch = s.training.patch;
   reading.paired = s.paired();
-  pictures.read_later(s.replace_damaged ? programs::replacing_sources(files.training, s.training.seed)
-                                        : programs::training_sources(files.training),
+  pictures.read_later(s.replace_damaged ? programs::replacing_sources(files.training, s.reading, s.training.seed)
+                                        : programs::training_sources(files.training, s.reading),
                       reading);
   if (s.generated > 0) {
     pictures.generate([seed = s.training.seed](std::uint64_t i) { return unetdn::generate_picture(seed, i, 256, 256); },
@@ -294,7 +293,7 @@ std::pair<std::string, unetdn::image_pair> shown_picture(settings const& s, file
     unetdn::cpu one_thread(1);
     std::vector<programs::picture_pair> const first{files.training.front()};
     return {first[0].name + " (learnt from)",
-            programs::read_validation(one_thread, first, s.network.in_channels).front()};
+            programs::read_validation(one_thread, first, s.reading, s.network.in_channels).front()};
   }
   unetdn::image picture = unetdn::generate_picture(~s.training.seed, 0, 256, 256);
   if (s.network.in_channels == 1) picture = unetdn::to_grey(std::move(picture));
@@ -376,7 +375,7 @@ template <class T, class Device> int train(settings& s, Device device) {
   unetdn::trainer<T, Device> t(device, s.network, s.training, pictures, s.threads);
   if (weights) t.start_from(host, *weights);
   using training_run = unetdn::training_run<T, Device>;
-  training_run run(t, s.run, programs::read_validation(host, files.validation, s.network.in_channels));
+  training_run run(t, s.run, programs::read_validation(host, files.validation, s.reading, s.network.in_channels));
   if (!run.resume_note().empty()) std::cerr << "train: " << run.resume_note() << '\n';
   print_beginning(s, t, run);
   std::optional<programs::train_report<training_run>> report;

@@ -37,10 +37,10 @@ inline std::uint64_t checked_size(picture_pair const& files) {
   return checked_size(files.clean) + (files.noisy.empty() ? 0 : checked_size(files.noisy));
 }
 
-inline unetdn::image_pair read_pair(picture_pair const& files) {
-  unetdn::image_pair pair{unetdn::read_image(files.clean)};
+inline unetdn::image_pair read_pair(picture_pair const& files, unetdn::read_options const& reading) {
+  unetdn::image_pair pair{unetdn::read_image(files.clean, reading)};
   if (files.noisy.empty()) return pair;
-  pair.noisy = unetdn::read_image(files.noisy);
+  pair.noisy = unetdn::read_image(files.noisy, reading);
   if (pair.clean.width != pair.noisy->width || pair.clean.height != pair.noisy->height) {
     auto const size = [](unetdn::image const& p) { return unetdn::text(p.width, " x ", p.height, " pixels"); };
     throw unetdn::file_error(files.noisy.string(),
@@ -50,10 +50,11 @@ inline unetdn::image_pair read_pair(picture_pair const& files) {
   return pair;
 }
 
-inline std::vector<unetdn::training_source> training_sources(std::vector<picture_pair> const& pictures) {
+inline std::vector<unetdn::training_source> training_sources(std::vector<picture_pair> const& pictures,
+                                                             unetdn::read_options const& reading) {
   std::vector<unetdn::training_source> sources;
   for (auto const& files : pictures) {
-    sources.push_back({[files] { return read_pair(files); }, checked_size(files)});
+    sources.push_back({[files, reading] { return read_pair(files, reading); }, checked_size(files)});
   }
   return sources;
 }
@@ -61,13 +62,13 @@ inline std::vector<unetdn::training_source> training_sources(std::vector<picture
 /// The same of clean pictures; where one cannot be read, a line says so and a generated picture takes its place. Which
 /// pictures are damaged decides the weights, but not when that is found.
 inline std::vector<unetdn::training_source> replacing_sources(std::vector<picture_pair> const& pictures,
-                                                              std::uint64_t seed) {
+                                                              unetdn::read_options const& reading, std::uint64_t seed) {
   std::vector<unetdn::training_source> sources;
   for (auto const& files : pictures) {
     std::uint64_t const number = sources.size();
-    auto const read = [files, seed, number] {
+    auto const read = [files, reading, seed, number] {
       try {
-        return read_pair(files);
+        return read_pair(files, reading);
       } catch (unetdn::file_error const& e) {
         std::cerr << unetdn::text("train: left out: ", e.what(), "\n") << std::flush;
         return unetdn::image_pair{unetdn::generate_picture(~seed, number + 1, 256, 256)};
@@ -83,7 +84,9 @@ inline std::vector<unetdn::training_source> replacing_sources(std::vector<pictur
 /// Takes that part of the pictures, chosen by the seed, out of `pictures`: at least one, and no more than 16 MiB of
 /// files, so that photographs of any size are measured quickly. Throws argument_error where none would be left.
 inline std::vector<picture_pair> take_part(std::vector<picture_pair>& pictures, double fraction, std::uint64_t seed) {
-  unetdn::check(pictures.size() >= 2, "--split holds a picture out, but there is no other one to learn from");
+  unetdn::check(pictures.size() >= 2,
+                "--split holds a picture out, but there is no other one to learn from; add pictures, or measure on "
+                "others: --val DIR");
   auto const most = static_cast<std::size_t>(fraction * static_cast<double>(pictures.size()));
   std::size_t const wanted = std::clamp<std::size_t>(most, 1, pictures.size() - 1);
   std::vector<picture_pair> taken;
@@ -102,7 +105,7 @@ inline std::vector<picture_pair> take_part(std::vector<picture_pair>& pictures, 
 
 /// Reads pictures to measure on, a few at a time; of large ones the middle is kept, scaled down as in training.
 inline std::vector<unetdn::image_pair> read_validation(unetdn::cpu& device, std::vector<picture_pair> const& pictures,
-                                                       int channels) {
+                                                       unetdn::read_options const& reading, int channels) {
   for (auto const& files : pictures) checked_size(files);
   auto const converted = [channels](unetdn::image picture) {
     unetdn::image opaque = unetdn::without_alpha(std::move(picture));
@@ -116,7 +119,7 @@ inline std::vector<unetdn::image_pair> read_validation(unetdn::cpu& device, std:
     int const count = static_cast<int>(std::min(at_once, pictures.size() - first));
     device.parallel(count, [&](int i, int) {
       std::size_t const number = first + static_cast<std::size_t>(i);
-      unetdn::image_pair pair = unetdn::reduced(read_pair(pictures[number]), limits);
+      unetdn::image_pair pair = unetdn::reduced(read_pair(pictures[number], reading), limits);
       pair.clean = converted(std::move(pair.clean));
       if (pair.noisy) pair.noisy = converted(std::move(*pair.noisy));
       read[number] = std::move(pair);

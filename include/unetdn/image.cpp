@@ -129,8 +129,10 @@ void check_size(source const& in, char const* format, std::int64_t width, std::i
     in.fail_damaged(format, text("it declares ", width, " x ", height, " pixels"));
   }
   if (width * height > most_pixels && !in.options.any_size) {
-    in.fail(text("declares ", width, " x ", height,
-                 " pixels, more than 200 megapixels; set any_size if it is to be trusted, or split it"));
+    in.fail(
+        text("declares ", width, " x ", height,
+             " pixels, more than 200 megapixels; split it, or if it is to be trusted, read it with --any-size (in C++ "
+             "read_options::any_size)"));
   }
   if (width > (std::int64_t(1) << 40) / height) in.fail(text("declares ", width, " x ", height, " pixels; split it"));
 }

@@ -55,6 +55,7 @@ inline void refuses(arguments const& given, std::vector<std::string> const& part
     INFO("wanted: " << part);
     CHECK(contains(r.error, part));
   }
+  CHECK(contains(r.error, "; "));  // behind it is what to do
 }
 
 /// A program that must succeed in silence; what it prints.
@@ -72,6 +73,11 @@ inline std::vector<std::string> names_in(fs::path const& folder) {
   for (auto const& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+/// A program that must refuse, as the value of an option, what is no number.
+inline void refuses_values(arguments const& given, std::string const& option, std::vector<std::string> const& values) {
+  for (std::string const& value : values) refuses(with(given, {option, value}), {option}, 2);
 }
 
 /// Files that are no whole pictures, each with what a refusal of it says.
@@ -173,6 +179,8 @@ template <class Command> void refuse_bad_files(Command command) {
     refuses(command(in / name, out), {in / name, says}, 1);
     CHECK(names_in(out).empty());
   }
+  refuses(command(in / "huge.png", out), {"200 megapixels", "--any-size"}, 1);
+  refuses(with(command(in / "huge.png", out), {"--any-size"}), {in / "huge.png", "damaged or truncated"}, 1);
   refuses(command(in / "text.jpg" / "below", out), {in / "text.jpg" / "below"}, 1);
   fs::create_directory(in / "folder.png");
   refuses(command(in / "folder.png", out), {in / "folder.png", "holds no pictures"}, 1);
@@ -195,7 +203,12 @@ template <class Command> void refuse_bad_files(Command command) {
   refuses(command(one, scratch.path / "none" / "single.png"), {"single.png", "there is no folder"}, 1);
   refuses(command(one, in / "text.jpg" / "below"), {in / "text.jpg" / "below", "cannot be made a folder"}, 1);
   refuses(with(command(one, out), {"--no-such-option"}), {"--no-such-option", "--help"}, 2);
-  refuses(with(command(one, out), {"--threads", "-1"}), {"--threads"}, 2);
+  refuses_values(command(one, out), "--threads", no_whole_numbers);
+  refuses(command(one, ""), {"--out", "is empty"}, 2);
+  refuses(command(one, scratch.path / "single.PFM"), {"--out", ".pfm cannot be written", "a folder"}, 2);
+  CHECK(!fs::exists(scratch.path / "single.PFM"));
+  succeeds(command(one, scratch.path / "single.pfm/"));  // told that it is a folder
+  CHECK(names_in(scratch.path / "single.pfm") == arguments{"one.png"});
 
   {
     forbidden const file(one);

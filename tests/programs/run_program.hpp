@@ -45,6 +45,13 @@ inline std::string file_contents(std::filesystem::path const& path) {
 
 inline bool one_line(std::string const& s) { return std::count(s.begin(), s.end(), '\n') == 1 && s.back() == '\n'; }
 
+/// What no option may take for a whole number, and for a number: below and above every range, not read to its end, read
+/// otherwise than it looks, or nothing.
+inline std::vector<std::string> const no_whole_numbers{
+    "-1", "99999999999999999999999", "1.5", "1e3", "0x10", "1 ", "many", "nan", ""};
+inline std::vector<std::string> const no_numbers{"-1",   "1e99",  "nan", "-nan", "inf",
+                                                 "-inf", "0x1p3", "0,5", "much", ""};
+
 struct program_result {
   int code = 0;  ///< of the exit; 128 + number of the signal that ended it
   std::string out, error;

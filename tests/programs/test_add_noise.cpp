@@ -20,6 +20,13 @@ TEST_CASE("add_noise refuses what it cannot do in one line") {
   }
   refuses(with(some, {"--noise-map", out}), {"--noise-map", "would both become"}, 2);
   refuses(with(some, {"--preview", one, "--force"}), {one, "input itself"}, 2);
+  refuses_values(some, "--seed", no_whole_numbers);
+  refuses(with(some, {"--preview", scratch.path / "p.tif"}), {"--preview", ".tif cannot be written"}, 2);
+  refuses(with(some, {"--preview", scratch.path / "p"}), {"--preview", "without extension cannot be written"}, 2);
+  for (char const* option : {"--out", "--noise-map", "--preview"}) {
+    arguments jpeg = option == std::string("--out") ? arguments{one} : some;
+    refuses(with(jpeg, {option, scratch.path / "p.jpg", "--16-bit"}), {option, "--16-bit"}, 2);
+  }
   std::string const both = scratch.path / "both.png";
   refuses(with(some, {"--noise-map", both, "--preview", both}), {"--preview", "would both become"}, 2);
   CHECK(!fs::exists(out));
@@ -54,6 +61,17 @@ TEST_CASE("add_noise writes noise of the level asked for, and the noise alone") 
   unetdn::image const sheet = unetdn::read_image(scratch.path / "p.png");
   CHECK(sheet.width == 6 * 64 + 5 * 4);
   CHECK(sheet.height == 64);
+}
+
+TEST_CASE("add_noise --16-bit makes PNG of JPEG in a folder") {
+  scratch_folder const scratch;
+  fs::path const in = scratch.path / "in", out = scratch.path / "out";
+  fs::create_directory(in);
+  write_picture(in / "a.jpg", 8, 8, 3);
+  write_picture(in / "b.ppm", 8, 8, 3);
+  succeeds({in, "--out", out, "--quiet", "--16-bit"});
+  CHECK(names_in(out) == arguments{"a.png", "b.ppm"});
+  for (char const* name : {"a.png", "b.ppm"}) CHECK(unetdn::read_image(out / name).bit_depth == 16);
 }
 
 TEST_CASE("add_noise's files depend on the seed alone") {

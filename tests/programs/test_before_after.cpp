@@ -64,8 +64,10 @@ TEST_CASE("before_after takes pictures of any size, scales large ones, and refus
     CHECK(result.error.find(named) != std::string::npos);
     CHECK_FALSE(std::filesystem::exists(scratch.path / "none"));
   };
-  refused({"--sigma", "-1"}, 2, "--sigma");
-  refused({"--sigma", "nan"}, 2, "--sigma");
+  for (std::string const& value : no_numbers) refused({"--sigma", value}, 2, "--sigma");
+  for (char const* option : {"--seed", "--longest", "--threads"}) {
+    for (std::string const& value : no_whole_numbers) refused({option, value}, 2, option);
+  }
   refused({"--weights", "missing.safetensors"}, 1, "missing.safetensors");
   refused({"missing.png"}, 1, "missing.png");
 }

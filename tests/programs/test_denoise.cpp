@@ -21,8 +21,8 @@ TEST_CASE("denoise refuses what it cannot do in one line") {
 
   write_picture(one, 4, 4, 3);
   arguments const some{"--weights", weights, one, "--out", out};
-  for (char const* strength : {"-0.1", "1.1", "nan", "much"})
-    refuses(with(some, {"--strength", strength}), {"--strength"}, 2);
+  refuses_values(some, "--strength", no_numbers);
+  refuses_values(some, "--strength", {"-0.1", "1.1"});
   refuses(with(some, {"--sigma", "25"}), {weights, "--sigma"}, 2);
   refuses(with(some, {"--report", one, "--force"}), {one, "input itself"}, 2);
   refuses({one, "--out", out}, {"--weights"}, 2);
@@ -42,8 +42,8 @@ TEST_CASE("denoise refuses what it cannot do in one line") {
   told.noise_map = true;
   write_weights(weights, told);
   refuses(some, {weights, "needs the noise level"}, 2);
-  for (char const* sigma : {"-1", "nan", "inf", "1001", "1e99", "loud"})
-    refuses(with(some, {"--sigma", sigma}), {"sigma"}, 2);
+  refuses_values(some, "--sigma", no_numbers);
+  refuses_values(some, "--sigma", {"1001"});
   unetdn::unet_config five = small_network();
   five.in_channels = five.out_channels = 5;
   write_weights(weights, five);

@@ -77,10 +77,13 @@ TEST_CASE("evaluate refuses what it cannot do in one line") {
   refuses({"--weights", weights, "--data", data + "/missing"}, {data + "/missing", "check the spelling"}, 1);
   for (auto const& [name, says] : write_broken_pictures(data)) {
     refuses(some, {data + "/" + name, says}, 1);
+    refuses(with(some, {"--any-size"}), {data + "/" + name, name == "huge.png" ? "damaged or truncated" : says}, 1);
     fs::remove(data + "/" + name);
   }
   write_picture(data + "/a.png", 16, 16, 3);
-  for (char const* sigma : {"-1", "nan", "1001", "loud"}) refuses(with(some, {"--sigma", sigma}), {"--sigma"}, 2);
+  refuses_values(some, "--sigma", no_numbers);
+  refuses_values(some, "--sigma", {"1001"});
+  refuses_values(some, "--seed", no_whole_numbers);
   refuses(with(some, {"--seed", "4294967296", "--protocol", "literature"}), {"--seed"}, 2);
   refuses(with(some, {"--protocol", "other"}), {"--protocol"}, 2);
   refuses(with(some, {"--format", "xml"}), {"--format"}, 2);

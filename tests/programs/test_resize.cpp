@@ -12,7 +12,8 @@ TEST_CASE("resize refuses what it cannot do in one line") {
   scratch_folder const scratch;
   write_picture(scratch.path / "a.png", 4, 4, 3);
   arguments const some{"--data", scratch.path / "a.png", "--out", scratch.path / "out"};
-  refuses(with(some, {"--size", "0"}), {"--size"}, 2);
+  refuses_values(some, "--size", no_whole_numbers);
+  refuses_values(some, "--size", {"0"});
   refuses(with(some, {"--shape", "round"}), {"--shape"}, 2);
   refuses(with(some, {"--filter", "sharp"}), {"--filter"}, 2);
 }

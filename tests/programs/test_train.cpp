@@ -60,6 +60,7 @@ struct place : scratch_folder {
     CAPTURE(pictures, more, r.error);
     CHECK(r.code == code);
     CHECK(one_line(r.error));
+    CHECK(contains(r.error, "; "));  // behind it is what to do
     CHECK(r.error.rfind("train: ", 0) == 0);
     for (auto const& word : words) CHECK(contains(r.error, word));
     CHECK(!fs::exists(path / "run"));
@@ -79,6 +80,8 @@ TEST_CASE("train learns from pairs in one folder, and measures on some of them")
   CAPTURE(r.error, r.out);
   REQUIRE(r.code == 0);
   CHECK(r.error.empty());
+  CHECK(!contains(r.out, " 0.0 patches/s"));  // a run of less than a second has a speed too
+  CHECK(!contains(r.out, "(0 MiB without sharing)"));
   CHECK(contains(r.out, "2 pairs"));
   CHECK(contains(r.out, "1 to measure on (held out)"));
   auto const notes = metadata(where.path / "run" / "best.safetensors");
@@ -153,6 +156,7 @@ TEST_CASE("train prints lines for other programs, or nothing") {
   REQUIRE(r.code == 0);
   CHECK(r.out.rfind("{\"step\": 1, \"steps\": 3, \"loss\": ", 0) == 0);
   CHECK(std::count(r.out.begin(), r.out.end(), '\n') == 4);
+  CHECK(!contains(r.out, "\"patches_per_second\": 0,"));
   CHECK(contains(r.out, "{\"done\": true, \"step\": 3, \"best_psnr\": "));
   CHECK(contains(r.out, "\"weights\": \"run/best.safetensors\"}"));
   program_result const quiet = where.train({"--generated", "9"}, {"--steps", "1", "--out", "quiet", "--quiet"});
@@ -212,20 +216,22 @@ TEST_CASE("train refuses options that make no sense") {
   refused({"--noise", "gaussian:nan"}, "not a number");
   refused({"--noise", "gaussian:1e9"}, "above 1000");
   refused({"--noise", "poisson:3"}, "unknown model");
-  refused({"--base", "0"}, "base");
-  refused({"--base", "-8"}, "base");
-  refused({"--levels", "0"}, "levels");
-  refused({"--patch", "0"}, "patch");
-  refused({"--batch", "-1"}, "batch");
-  refused({"--rate", "nan"}, "rate");
-  refused({"--steps", "0"}, "steps");
-  refused({"--steps", "-5"}, "steps");
+  for (char const* option :
+       {"--base", "--levels", "--patch", "--batch", "--steps", "--threads", "--seed", "--generated", "--validations"}) {
+    for (std::string const& value : no_whole_numbers) refused({option, value}, option);
+  }
+  for (char const* option : {"--rate", "--split", "--minutes", "--checkpoint-seconds"}) {
+    for (std::string const& value : no_numbers) refused({option, value}, option);
+  }
+  for (char const* option : {"--base", "--levels", "--patch", "--steps", "--validations"}) {
+    refused({option, "0"}, option);
+  }
+  refused({"--rate", "0"}, "rate");
+  refused({"--base", "12"}, "multiple of 8");
   refused({"--steps", "5", "--minutes", "1"}, "--minutes");
-  refused({"--threads", "-1"}, "--threads");
-  refused({"--seed", "-1"}, "--seed");
+  refused({"--out", ""}, "--out");
   refused({"--loss", "l7"}, "l7");
   refused({"--output", "tanh"}, "tanh");
-  refused({"--validations", "0"}, "--validations");
   refused({"--json", "--quiet"}, "--quiet");
   refused({"--unknown"}, "--unknown");
   refused({"stray"}, "stray");
