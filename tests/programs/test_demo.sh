@@ -63,8 +63,10 @@ cp "$work/more pictures/"[123].png "$work/few pictures/"
 
 # refuses FOLDER TEXT: the demo ends at once, with one line that has the text.
 refuses() {
+  local code=0
   start "$1"
-  exits_with 2
+  wait "$job" || code=$?
+  ((code == 2)) || fail "exit code $code, not 2"
   [[ $(wc -l <"$work/printed") == 1 ]] || fail "not one line"
   grep -q -- "$2" "$work/printed" || fail "it does not say '$2'"
 }
