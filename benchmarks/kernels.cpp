@@ -494,8 +494,10 @@ void add_elementwise(cpu& dev, layer const& l) {
     auto const where = places({1, 1, 1, static_cast<int>(xs.size())});
     auto const expected = each(where, [&](place p) {
       double const g = o->y.data()[p.c];
-      double const m = 0.9 * at(o->w, p) + 0.1 * g, v = 0.999 * at(o->dw, p) + 0.001 * g * g;
-      return o->x.data()[p.c] - 1e-2 * (m / 0.1) / (std::sqrt(v / 0.001) + 1e-8);
+      adamw_options const a;
+      double const m = a.beta1 * at(o->w, p) + (1 - a.beta1) * g;
+      double const v = a.beta2 * at(o->dw, p) + (1 - a.beta2) * g * g;
+      return o->x.data()[p.c] - 1e-2 * (m / (1 - a.beta1)) / (std::sqrt(v / (1 - a.beta2)) + a.epsilon);
     });
     update();
     return agree(each(where, [&](place p) { return double(o->x.data()[p.c]); }), expected);

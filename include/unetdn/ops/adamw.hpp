@@ -24,7 +24,7 @@ namespace unetdn {
 /// Constants of AdamW that do not change during training.
 struct adamw_options {
   double beta1 = 0.9;       ///< decay of the first moment
-  double beta2 = 0.999;     ///< decay of the second moment
+  double beta2 = 0.99;      ///< decay of the second moment
   double epsilon = 1e-8;    ///< added to the root of the second moment
   double weight_decay = 0;  ///< 0 is Adam
 };
