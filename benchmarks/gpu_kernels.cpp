@@ -31,6 +31,7 @@
 #include <unetdn/ops/conv_transpose2d.hpp>
 #include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
+#include <unetdn/ops/output_layer.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
@@ -98,6 +99,7 @@ template <class T, class Device> class suite {
       add_conv_transpose2d(l);
     }
     if (l.c > 3) add_max_pool2d(l);
+    if (l.c > 3) add_output_layer(l);
     add_elementwise(l);
   }
 
@@ -203,6 +205,34 @@ template <class T, class Device> class suite {
     add("max_pool2d/forward/" + name, cost, [=, &dev] { max_pool2d_forward<T>(dev, o->x.view(), o->y.view()); });
     add("max_pool2d/backward/" + name, {cost.flops, cost.bytes + double(xs.size()) * 2 * sizeof(T)},
         [=, &dev] { max_pool2d_backward<T>(dev, o->x.view(), o->y.view(), o->more.view(), true, true); });
+  }
+
+  /// From c channels to a picture of three, with a sigmoid.
+  void add_output_layer(layer const& l) {
+    output_layer_shape const s{l.c, 3};
+    unetdn::shape const xs{l.n, l.h, l.w, l.c}, ys{l.n, l.h, l.w, s.out};
+    auto const o = std::make_shared<operands>(dev_, xs, ys, conv2d_weight_size<Device>(s.conv()));
+    auto const target = std::make_shared<tensor<real, Device>>(dev_, ys);
+    auto const g = std::make_shared<tensor<T, Device>>(dev_, ys);
+    auto const loss = std::make_shared<buffer<double, Device>>(dev_, 1);
+    fill(dev_, g->view(), real(0.5));
+    fill(dev_, target->view(), real(0.25));
+    std::string const name = label({l.n, l.h, l.w, l.c, s.out});
+    op_cost const forward = output_layer_cost(s, xs, false, sizeof(T));
+    auto& dev = dev_;
+    add("output_layer/forward/" + name, forward,
+        [=, &dev] { output_layer_forward<T>(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true}); });
+    if (output_layer_is_fused<Device>(s)) {
+      double const with_loss = forward.bytes + double(ys.size()) * double(sizeof(real) + sizeof(T));
+      add("output_layer/forward_with_loss/" + name, {forward.flops, with_loss}, [=, &dev] {
+        output_layer_forward<T>(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true},
+                                {true, target->view(), g->view(), loss->data()});
+      });
+    }
+    add("output_layer/backward/" + name, output_layer_cost(s, xs, true, sizeof(T)), [=, &dev] {
+      output_layer_backward<T>(dev, s, o->x.view(), o->w.data(), g->view(), o->more.view(), true, o->dw.data(),
+                               o->db.data(), false);
+    });
   }
 
   /// What is bound by memory: one window of n x h x w x c elements, and for the update as many parameters.

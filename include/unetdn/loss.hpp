@@ -290,12 +290,13 @@ struct loss_scratch {
 inline std::size_t loss_scratch_bytes(loss_kind kind, unetdn::shape y) { return detail::loss_scratch(kind, y).bytes(); }
 
 /// The same loss and gradient on a GPU, without a wait: the loss goes to `loss` in device memory, and dy is multiplied
-/// by `*loss_scale`, also in device memory, or by 1 where that is null.
-/// y[N,H,W,C]; target[N,H,W,C] in float; dy[N,H,W,C] may be y. Sums are taken in float within a block and in double
-/// over the blocks, in a fixed order. Takes loss_scratch_bytes() of scratch. Throws argument_error as the cpu's does.
+/// by `*loss_scale`, also in device memory, or by 1 where that is null. Where y is a sigmoid and `through_sigmoid`, dy
+/// is the gradient with respect to its argument: multiplied by y (1 - y), and rounded once. y[N,H,W,C]; target[N,H,W,C]
+/// in float; dy[N,H,W,C] may be y. Sums are taken in float within a block and in double over the blocks, in a fixed
+/// order. Takes loss_scratch_bytes() of scratch. Throws argument_error as the cpu's does.
 template <class T, class Device>
 void loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<T> const> y, view<float const> target,
-                       view<T> dy, double* loss, float const* loss_scale = nullptr) {
+                       view<T> dy, double* loss, float const* loss_scale = nullptr, bool through_sigmoid = false) {
   static_assert(!Device::is_host && Device::template supports<T>,
                 "this form is for cuda and emulated, with float, bf16 and fp16");
   detail::check_same_shape("loss", y, target);
@@ -328,9 +329,10 @@ void loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<T>
   bool const aligned = detail::aligned_pixels(y) && detail::aligned_pixels(target) && detail::aligned_pixels(dy) &&
                        detail::aligned_pixels(ssim);
   extent3 const grid = detail::reduction_grid<kernels::loss_gradient<T>>("loss", y);
-  launch(dev, grid,
-         kernels::loss_gradient<T>{y, target, ssim, dy, loss_scale, sums,
-                                   static_cast<float>((squared ? 2 : 1) / elements), squared, aligned});
+  launch(
+      dev, grid,
+      kernels::loss_gradient<T>{y, target, ssim, dy, loss_scale, sums, static_cast<float>((squared ? 2 : 1) / elements),
+                                squared, through_sigmoid, aligned});
   launch(dev, {1},
          kernels::add_partials{sums, grid.x, 1 / elements, similarities, static_cast<int>(parts.similarities),
                                similarity_weight, ssim ? detail::ssim_part : 0, loss});

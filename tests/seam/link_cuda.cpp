@@ -17,6 +17,7 @@
 #include <unetdn/ops/conv_transpose2d.hpp>
 #include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
+#include <unetdn/ops/output_layer.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
@@ -190,6 +191,30 @@ template <class T> bool trains_and_denoises(cuda& dev) {
          denoise(generate_picture(1, 1, 20, 24)).width == 20;
 }
 
+/// Whether an output layer of ones counts its channels, without a loss where that is the target, and its pixels on the
+/// way back.
+template <class T> bool ends(cuda& dev, int outputs) {
+  using namespace unetdn;
+  output_layer_shape const s{8, outputs};
+  shape const xs{1, 3, 3, s.in}, ys{1, 3, 3, s.out};
+  shape const ws{1, 1, 1, static_cast<int>(conv2d_weight_size<cuda>(s.conv()))};
+  tensor<T, cuda> x{dev, xs}, w{dev, ws}, y{dev, ys}, g{dev, ys};
+  tensor<float, cuda> target{dev, ys}, dw{dev, ws}, db{dev, {1, 1, 1, s.out}};
+  buffer<double, cuda> loss{dev, 1};
+  fill(dev, x.view(), 1);
+  fill(dev, w.view(), 1);
+  fill(dev, target.view(), 8);
+  output_layer_forward<T>(dev, s, x.view(), w.data(), nullptr, y.view(), {},
+                          {true, target.view(), g.view(), loss.data()});
+  double value = 1;
+  dev.download(&value, loss.data(), sizeof value);
+  bool const right = value == 0 && sum(dev, y.view()) == 72.0 * s.out;
+  fill(dev, g.view(), 1);
+  output_layer_backward<T>(dev, s, x.view(), w.data(), g.view(), x.view(), true, dw.data(), db.data(), false);
+  return right && sum(dev, x.view()) == 72.0 * s.out && sum(dev, dw.view()) == 72.0 * s.out &&
+         sum(dev, db.view()) == 9.0 * s.out;
+}
+
 template <class T> bool all_right(cuda& dev) {
   for (bool const allow : {false, true}) {
     dev.allow_tf32(allow);
@@ -200,7 +225,8 @@ template <class T> bool all_right(cuda& dev) {
   }
   dev.allow_tf32(false);
   return elementwise_sum<T>(dev) == 2.25 && pooling_sum<T>(dev) == 24 && works<T>(dev) && updates<T>(dev) &&
-         loads<T>(dev) && compares<T>(dev) && transposes<T>(dev) && trains_and_denoises<T>(dev);
+         loads<T>(dev) && compares<T>(dev) && transposes<T>(dev) && trains_and_denoises<T>(dev) && ends<T>(dev, 1) &&
+         ends<T>(dev, 3);
 }
 
 }  // namespace

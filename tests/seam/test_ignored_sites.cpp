@@ -17,6 +17,7 @@
 #include <unetdn/ops/conv_transpose2d.hpp>
 #include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
+#include <unetdn/ops/output_layer.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
@@ -29,6 +30,7 @@
 #include "reference/conv_transpose2d.hpp"
 #include "reference/loss.hpp"
 #include "reference/max_pool2d.hpp"
+#include "reference/output_layer.hpp"
 #include "reference/reduce.hpp"
 #include "reference/relu.hpp"
 #include "seam/ignored_sites.hpp"
@@ -136,6 +138,34 @@ bool loss_is_right(emulated& dev) {
 template <class T> std::vector<double> rounded(std::vector<double> v) {
   for (double& e : v) e = convert<double>(convert<T>(e));
   return v;
+}
+
+bool output_layer_is_right(emulated& dev) {
+  output_layer_shape const s{20, 3};
+  shape const xs{1, 9, 5, 20}, ys{1, 9, 5, 3}, ws{1, 1, 1, static_cast<int>(conv2d_weight_size<emulated>(s.conv()))};
+  reference::output_layer const ref{45, 20, 3};
+  auto const values = some_numbers(xs.size(), 1), g_values = some_numbers(ys.size(), 2);
+  auto const w_values = some_numbers(60, 3), wanted = some_numbers(ys.size(), 4);
+  auto const pack = [&](std::vector<double> const& canonical) {
+    std::vector<double> packed(static_cast<std::size_t>(ws.c));
+    conv2d_pack_weights<emulated, double>(s.conv(), std::span<double const>{canonical}, packed);
+    return packed;
+  };
+  window<bf16, emulated> x{dev, xs, placements[1], values}, g{dev, ys, placements[0], g_values};
+  window<bf16, emulated> w{dev, ws, placements[0], pack(w_values)}, y{dev, ys, placements[1]};
+  window<float, emulated> target{dev, ys, placements[0], wanted}, dw{dev, ws, placements[0]};
+  window<float, emulated> db{dev, {1, 1, 1, 3}, placements[0]};
+  double loss = 0;
+  output_layer_backward<bf16>(dev, s, x.view(), w.view().data, g.view(), x.view(), true, dw.view().data, db.view().data,
+                              false);
+  bool const right =
+      dw.read() == pack(ref.backward_weights(g_values, values)) && db.read() == ref.backward_bias(g_values);
+  x.write(values);
+  output_layer_forward<bf16>(dev, s, x.view(), w.view().data, nullptr, y.view(), {},
+                             {true, target.view(), g.view(), &loss});
+  auto const sums = ref.sums(values, w_values, {});
+  auto const got = y.read();
+  return right && got == rounded<bf16>(sums) && std::abs(loss - reference::mse(got, wanted)) < 1e-5;
 }
 
 /// The three passes of a convolution, the first with pooling, with stages enough that buffers are used again, on
@@ -289,6 +319,7 @@ operation const operations[] = {
     {"element-wise operations", elementwise_is_right, 0},
     {"max_pool2d", max_pool2d_is_right, 0},
     {"loss", loss_is_right, 7},
+    {"output_layer", output_layer_is_right, 5},
     {"conv2d 3x3", conv2d_3x3_is_right, 20},
     {"conv2d 2x2", conv2d_2x2_is_right, 18},
     {"conv2d 5x5 to few channels", conv2d_5x5_is_right, 18},

@@ -31,9 +31,9 @@ template <class T> void join_pixels(view<T>& v) {
   v.w = 1;
 }
 
-/// Joins pictures, rows and pixels of windows of equal extents, as far as the memory of all of them allows. Element i
-/// of one still corresponds to element i of the others.
-template <class First, class... Others> void collapse(view<First>& first, view<Others>&... others) {
+/// Joins pictures and rows of windows of equal extents, but perhaps other channels, as far as the memory of all of them
+/// allows. Pixel i of one still corresponds to pixel i of the others.
+template <class First, class... Others> void collapse_rows(view<First>& first, view<Others>&... others) {
   auto const all = [&](auto condition) { return condition(first) && (... && condition(others)); };
   if (all([](auto const& v) {
         return joins(v.n, v.image_stride, v.h, v.row_stride) && fits_int(std::int64_t(v.n) * v.h);
@@ -47,6 +47,13 @@ template <class First, class... Others> void collapse(view<First>& first, view<O
     join_rows(first);
     (join_rows(others), ...);
   }
+}
+
+/// Joins pictures, rows and pixels of windows of equal extents, as far as the memory of all of them allows. Element i
+/// of one still corresponds to element i of the others.
+template <class First, class... Others> void collapse(view<First>& first, view<Others>&... others) {
+  auto const all = [&](auto condition) { return condition(first) && (... && condition(others)); };
+  collapse_rows(first, others...);
   if (all([](auto const& v) {
         return v.n == 1 && v.h == 1 && (v.w == 1 || v.pixel_stride == v.c) && fits_int(std::int64_t(v.w) * v.c);
       })) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include <unetdn/kernels/pieces.hpp>
+#include <unetdn/kernels/sigmoid.hpp>
 
 namespace unetdn::kernels {
 
@@ -19,9 +20,17 @@ UNETDN_DEVICE void load_floats(float const* from, int count, bool aligned, float
   }
 }
 
+/// What an element with d = y - target adds to l1, |d|, or to mse, d^2, and the derivative of that; of d^2 half of it.
+struct pointwise_loss_term {
+  float value, slope;
+  UNETDN_DEVICE pointwise_loss_term(float d, bool squared)
+      : value{squared ? d * d : std::fabs(d)}, slope{squared ? d : float(d > 0) - float(d < 0)} {}
+};
+
 /// With d = y - target, loss_scale 1 where it is null, and ssim 0 where it is empty:
 ///   l1    partial[b] = sum of |d| over what block b owns,  dy = loss_scale (weight sign(d) + ssim)
 ///   mse   partial[b] = sum of d^2,                         dy = loss_scale weight d
+/// and where y is a sigmoid and dy the gradient with respect to its argument, dy is multiplied by y (1 - y).
 /// y, target, dy [N,H,W,C]; dy may be y's memory.
 ///
 /// A thread takes every (blocks * threads)-th piece of 16 bytes of y in float, in order, and block_sum adds the
@@ -37,8 +46,9 @@ template <class T> struct loss_gradient {
   float const* loss_scale;
   float* partial;
   float weight;
-  bool squared;  // mse
-  bool aligned;  // all windows
+  bool squared;          // mse
+  bool through_sigmoid;  // dy is with respect to y's argument
+  bool aligned;          // all windows
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
     float const scale = loss_scale ? *loss_scale : 1.f;
@@ -51,10 +61,11 @@ template <class T> struct loss_gradient {
       piece<T> r_dy;
       UNETDN_UNROLL
       for (int i = 0; i < piece_size<T>; ++i) {
-        float const d = float(r_y.r[i]) - r_target[i];
-        r_sum += squared ? d * d : std::fabs(d);
-        float const slope = squared ? d : float(d > 0) - float(d < 0);
-        r_dy.r[i] = T(scale * (weight * slope + r_ssim[i]));
+        float const v = float(r_y.r[i]);
+        pointwise_loss_term const term(v - r_target[i], squared);
+        r_sum += term.value;
+        float const slope = scale * (weight * term.slope + r_ssim[i]);
+        r_dy.r[i] = T(through_sigmoid ? before_sigmoid(slope, v) : slope);
       }
       store_piece(dy.pixel(image, row, column) + channel, r_dy, count, aligned);
     });

@@ -7,6 +7,10 @@
 
 namespace unetdn::kernels {
 
+UNETDN_DEVICE inline float sigmoid_of(float v) { return 1 / (1 + std::exp(-v)); }
+/// The gradient with respect to the argument of a sigmoid, from the one with respect to its value s.
+UNETDN_DEVICE inline float before_sigmoid(float gradient, float s) { return gradient * s * (1 - s); }
+
 /// y = 1 / (1 + exp(-x)): x[N,H,W,C], y[N,H,W,C], perhaps the same memory.
 ///
 /// A thread owns one piece of 16 bytes. Traffic: x read once, y written once. Bound: memory bandwidth.
@@ -21,7 +25,7 @@ template <class T> struct sigmoid_forward {
     for_each_piece(block, threads, y, [&](int image, int row, int column, int channel, int count) {
       piece<T> r_y = load_piece(x.pixel(image, row, column) + channel, count, aligned);
       UNETDN_UNROLL
-      for (int i = 0; i < piece_size<T>; ++i) r_y.r[i] = T(1 / (1 + std::exp(-float(r_y.r[i]))));
+      for (int i = 0; i < piece_size<T>; ++i) r_y.r[i] = T(sigmoid_of(float(r_y.r[i])));
       store_piece(y.pixel(image, row, column) + channel, r_y, count, aligned);
     });
   }
@@ -42,10 +46,7 @@ template <class T> struct sigmoid_backward {
       piece<T> const r_y = load_piece(y.pixel(image, row, column) + channel, count, aligned);
       piece<T> r_dx = load_piece(dy.pixel(image, row, column) + channel, count, aligned);
       UNETDN_UNROLL
-      for (int i = 0; i < piece_size<T>; ++i) {
-        float const s = float(r_y.r[i]);
-        r_dx.r[i] = T(float(r_dx.r[i]) * s * (1 - s));
-      }
+      for (int i = 0; i < piece_size<T>; ++i) r_dx.r[i] = T(before_sigmoid(float(r_dx.r[i]), float(r_y.r[i])));
       store_piece(dx.pixel(image, row, column) + channel, r_dx, count, aligned);
     });
   }
