@@ -15,8 +15,8 @@
 #include <utility>
 #include <vector>
 
-#include <unetdn/loss.hpp>
 #include <unetdn/ops/adamw.hpp>
+#include <unetdn/train/forward_with_loss.hpp>
 #include <unetdn/unet.hpp>
 
 #include "devices.hpp"
@@ -146,13 +146,12 @@ template <class T, class Device> class training {
     return parameters * (4 * sizeof(real) + (unetdn::is_16_bit<T> ? sizeof(T) : 0));
   }
 
-  /// Forward is done. `done` is told of what no observer hears.
-  template <class F> void backward_and_update(F&& done) {
+  /// All that a step does behind the copy of its input. `done` is told of what no observer hears.
+  template <class F> void step(F&& done) {
     auto* const state = state_.data();
-    unetdn::loss_and_gradient<T>(device_, unetdn::loss_kind::mse, session_.output(), target_.view(),
-                                 session_.output_gradient(), &state->loss, &state->loss_scale);
-    done("loss");
-    session_.backward(net_, gradients_.data());
+    unetdn::forward_with_loss<T>(session_, net_, unetdn::loss_kind::mse, target_.view(), &state->loss,
+                                 &state->loss_scale);
+    session_.backward(net_, gradients_.data(), false, unetdn::gradient_of::sums);
     unetdn::squared_norm(device_, gradients_.data(), net_.parameters().size(), &state->squared_norm);
     unetdn::adamw_step<T>(device_, {}, {}, arrays(), state);
     done("AdamW");
@@ -225,12 +224,16 @@ template <class T, class Device> int run(settings const& s, Device device) {
   auto const work = [&] {
     unetdn::convert<T>(device, pictures_there, session.input());
     done("copy of the input");
-    session.forward(net);
-    if (update) update->backward_and_update(done);
+    if (update)
+      update->step(done);
+    else
+      session.forward(net);
   };
   double const floor = floor_seconds(s, session, [&] {
-    session.forward(net);
-    if (update) update->backward_and_update([](char const*) {});
+    if (update)
+      update->step([](char const*) {});
+    else
+      session.forward(net);
   });
   typename Device::graph graph;
   double const seconds = measure(device, s, [&] {

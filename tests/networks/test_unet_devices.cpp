@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <unetdn/generated.hpp>
+#include <unetdn/train/forward_with_loss.hpp>
 #include <unetdn/train/trainer.hpp>
 #include <unetdn/unet.hpp>
 
@@ -98,6 +99,45 @@ template <class T, class Device> void check_against_cpu(Device& dev, unet_config
   }
 }
 
+/// Loss and gradients by forward_with_loss, against those of a loss that knows nothing of the network.
+template <class T, class Device>
+void check_loss(Device& dev, unet_config const& config, loss_kind kind, unetdn::shape s, bool fused) {
+  unet<T, Device> net(dev, config);
+  set_weights(dev, net);
+  unet_session<T, Device> session(dev, config, s.n, s.h, s.w, session_mode::training);
+  CHECK(session.computes_loss() == fused);
+  picture_transfer<T, Device> transfer;
+  unetdn::shape const ys{s.n, s.h, s.w, config.out_channels};
+  tensor<float, Device> target(dev, ys);
+  target.upload(dev, numbers(ys.size(), "target", 0.5f, 0.5f));
+  buffer<double, Device> losses(dev, 2);
+  std::vector<std::vector<float>> gradients[2];
+  std::vector<float> outputs[2];
+  for (std::size_t i = 0; i < 2; ++i) {
+    std::vector<float> const values = numbers(session.input().size(), "input");
+    transfer.upload(dev, {values.data(), s.n, s.h, s.w, s.c}, session.input());
+    buffer<accumulator_t<T>, Device> all(dev, static_cast<std::size_t>(net.parameters().size()));
+    if (i == 0) {
+      forward_with_loss<T>(session, net, kind, target.view(), losses.data(), nullptr);
+    } else {
+      session.forward(net);
+      loss_and_gradient<T>(dev, kind, session.output(), target.view(), session.output_gradient(), losses.data() + 1);
+    }
+    outputs[i].resize(static_cast<std::size_t>(ys.size()));
+    transfer.download(dev, session.output(), {outputs[i].data(), ys.n, ys.h, ys.w, ys.c});
+    session.backward(net, all.data(), false, i == 0 ? gradient_of::sums : gradient_of::output);
+    for (parameter const& p : net.parameters())
+      gradients[i].push_back(download<float>(dev, p, static_cast<accumulator_t<T> const*>(all.data())));
+  }
+  CHECK(outputs[0] == outputs[1]);
+  double loss[2];
+  dev.download(loss, losses.data(), sizeof loss);
+  CHECK(loss[0] == Approx(loss[1]).epsilon(1e-6));
+  // The gradient of the last sums is rounded once instead of twice, and what follows from it passes as many roundings.
+  for (std::size_t i = 0; i < gradients[0].size(); ++i)
+    CHECK(relative_error(gradients[0][i], gradients[1][i]) < 16 * epsilon<T>());
+}
+
 image picture_of(int width, int height, int channels) {
   image picture(width, height, channels);
   std::vector<float> const values = numbers(picture.as_view().size(), "picture");
@@ -125,6 +165,23 @@ TEMPLATE_LIST_TEST_CASE("the U-Net's output and gradients are those of the cpu",
       config.bias = false;
       check_against_cpu<T>(dev, config, {1, 13, 9, 1});
     }
+  });
+}
+
+TEMPLATE_LIST_TEST_CASE("a loss in the last pass is the loss of the output, and so are its gradients", "", gpu_rows) {
+  on_one_device<TestType>(thread_order::reverse, [](auto& dev) {
+    using T = typename TestType::element;
+    unetdn::shape const padded{2, 13, 11, 3};
+    for (loss_kind const kind : {loss_kind::l1, loss_kind::mse, loss_kind::l1_ssim})
+      check_loss<T>(dev, {3, 3, 8, 2}, kind, padded, true);
+    unet_config residual{5, 5, 8, 1};
+    residual.output = unet_output::linear;
+    residual.residual = true;
+    check_loss<T>(dev, residual, loss_kind::mse, {1, 8, 7, 5}, false);
+    residual.in_channels = residual.out_channels = 1;
+    check_loss<T>(dev, residual, loss_kind::mse, {1, 8, 7, 1}, true);
+    unet_config const wide{5, 5, 8, 1};
+    check_loss<T>(dev, wide, loss_kind::mse, {1, 8, 7, 5}, false);
   });
 }
 

@@ -16,7 +16,7 @@
 #include <unetdn/layers/conv2d.hpp>
 #include <unetdn/layers/conv_transpose2d.hpp>
 #include <unetdn/layers/max_pool2d.hpp>
-#include <unetdn/layers/sigmoid.hpp>
+#include <unetdn/layers/output_layer.hpp>
 #include <unetdn/safetensors.hpp>
 
 namespace unetdn {
@@ -139,14 +139,15 @@ template <class T, class Device> class unet_layers {
       conv2d<T, Device> conv2{parameters, name + ".conv2", {c.width(l), c.width(l), 3}, c.bias, true};
       decoder.push_back({up, conv1, conv2});
     }
-    output.emplace(parameters, "output", conv2d_shape{c.base, c.out_channels, 1}, c.bias, false);
+    output.emplace(parameters, "output", output_layer_shape{c.base, c.out_channels}, c.bias,
+                   c.output == unet_output::sigmoid);
   }
 
   parameter_list<Device> parameters;
   std::vector<encoder_block> encoder;  ///< by level
   std::optional<encoder_block> bottleneck;
   std::vector<decoder_block> decoder;  ///< by the level whose resolution they make
-  std::optional<conv2d<T, Device>> output;
+  std::optional<output_layer<T, Device>> output;
 
  private:
   encoder_block block(unet_config const& c, std::string const& name, int l) {

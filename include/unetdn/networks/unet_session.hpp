@@ -14,10 +14,14 @@ namespace unetdn {
 /// Whether a session keeps what backward needs.
 enum class session_mode { inference, training };
 
+/// What the gradient that backward begins with is with respect to: the output, or the last convolution's sums, before
+/// the function that makes the output of them. A loss that knows the function spares a pass by the latter.
+enum class gradient_of { output, sums };
+
 /// A piece of work that a session has just done, for profiles.
 struct layer_event {
   std::string layer;  ///< "encoder.0.conv1", "encoder.0.pool" ...
-  char const* pass;   ///< "forward", "data gradient" or "weight gradient"
+  char const* pass;   ///< "forward", "data gradient", "weight gradient" or "both gradients"
   double flops;       ///< 2 a multiply-add, as the definition has them; 0 where there are none to speak of
   double bytes;       ///< what must be read and written at least
 };
@@ -46,26 +50,29 @@ template <class T, class Device> class unet_session {
   }
 
   /// Where the caller puts the pictures: [n,h,w,in_channels], values around 0 to 1.
-  view<T> input() const { return at(input_).crop(0, 0, h_, w_).channels(0, config_.in_channels); }
+  view<T> input() const { return picture(at(input_)).channels(0, config_.in_channels); }
   /// The noise map of a network that takes one: [n,h,w,1], sigma / 255 a pixel.
   view<T> noise_map() const {
     check(config_.noise_map, "this network takes no noise map");
-    return at(input_).crop(0, 0, h_, w_).channels(config_.in_channels, 1);
+    return picture(at(input_)).channels(config_.in_channels, 1);
   }
   /// What forward computed: [n,h,w,out_channels]; valid until the next forward or backward.
-  view<T> output() const { return at(output_).crop(0, 0, h_, w_); }
-  /// Where the caller puts the gradient of the loss with respect to the output, before backward. [n,h,w,out_channels]
+  view<T> output() const { return picture(at(output_)); }
+  /// Where the caller puts the gradient of the loss, before backward, which is told of what. [n,h,w,out_channels]
   view<T> output_gradient() const {
     check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");
-    return at(output_gradient_).crop(0, 0, h_, w_);
+    return picture(at(output_gradient_));
   }
 
   /// Has `f` called after each layer of forward and backward; an empty one ends that.
   void observe(std::function<void(layer_event const&)> f) { observer_ = std::move(f); }
 
   /// Runs the network on input(). Throws argument_error where `net` has another configuration.
-  void forward(unet<T, Device> const& net) {
+  void forward(unet<T, Device> const& net) { forward(net, {}); }
+  /// The same, and in the last pass the loss of output() and its gradient, gradient_of::sums, where computes_loss().
+  void forward(unet<T, Device> const& net, pointwise_loss<T> const& loss) {
     check(net.config() == config_, "this session was made for a network of another configuration");
+    check(!loss.loss || computes_loss(), "this session computes no loss; use loss_and_gradient");
     auto const& layers = net.layers();
     T const* const weights = net.weights();
     Device& dev = *device_;
@@ -90,25 +97,32 @@ template <class T, class Device> class unet_session {
       through(block.conv2, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
       x = at(decoded2_[index(l)]);
     }
-    through(*layers.output, x, at(output_));
-    run(output_function, "forward", traffic_of(at(output_), 2), [&] {
-      if (config_.output == unet_output::sigmoid) sigmoid_.forward(dev, at(output_), at(output_));
-      if (config_.residual) add<T>(dev, at(input_).channels(0, config_.out_channels), at(output_));
+    view<T> const residual = config_.residual ? at(input_).channels(0, config_.out_channels) : view<T>{};
+    run(layers.output->name(), "forward", layers.output->cost(detail::extents(x), false), [&] {
+      if constexpr (!Device::is_host) {
+        if (loss.loss) return layers.output->forward(dev, weights, picture(x), output(), picture(residual), loss);
+      }
+      layers.output->forward(dev, weights, x, at(output_), residual);
     });
   }
 
   /// Gradients of the parameters from output_gradient(), into a flat array like the network's weights: overwritten, or
   /// added to where `accumulate`. Needs the forward pass just before it; leaves its activations overwritten.
-  void backward(unet<T, Device> const& net, accumulator_t<T>* gradients, bool accumulate = false) {
+  void backward(unet<T, Device> const& net, accumulator_t<T>* gradients, bool accumulate = false,
+                gradient_of what = gradient_of::output) {
     check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");
     auto const& layers = net.layers();
     T const* const weights = net.weights();
     Device& dev = *device_;
-    view<T> dy = at(output_gradient_);
-    run(output_function, "data gradient", traffic_of(dy, 3), [&] {
-      clear_padding(dy);
-      if (config_.output == unet_output::sigmoid) sigmoid_.backward(dev, at(output_), dy, dy);
-    });
+    view<T> const of_sums = at(output_gradient_);
+    clear_padding(of_sums);
+    if (what == gradient_of::output) {
+      run(output_function, "data gradient", traffic_of(of_sums, 3),
+          [&] { layers.output->backward_function(dev, at(output_), of_sums); });
+    }
+    view<T> const last = at(decoded2_[0]);
+    run(layers.output->name(), "both gradients", layers.output->cost(detail::extents(last), true),
+        [&] { layers.output->backward(dev, weights, last, of_sums, last, true, gradients, accumulate); });
     auto const to_parameters = [&](auto const& layer, view<T> x, view<T> gradient) {
       run(layer.name(), "weight gradient", layer.cost(detail::extents(x)),
           [&] { layer.backward_parameters(dev, x, gradient, gradients, accumulate); });
@@ -122,7 +136,6 @@ template <class T, class Device> class unet_session {
       to_parameters(layer, x, gradient);
       to_data(layer, gradient, x, x);
     };
-    through(*layers.output, at(decoded2_[0]), dy);
     for (int l = 0; l < config_.levels; ++l) {
       auto const& block = layers.decoder[index(l)];
       view<T> const joined = at(joined_[index(l)]);
@@ -149,6 +162,10 @@ template <class T, class Device> class unet_session {
     }
   }
 
+  /// Whether forward takes a loss: in training, on a GPU, for few output channels.
+  bool computes_loss() const {
+    return mode_ == session_mode::training && output_layer_is_fused<Device>({config_.base, config_.out_channels});
+  }
   unet_config const& config() const { return config_; }
   unetdn::shape shape() const { return {n_, h_, w_, config_.in_channels}; }
   Device& device() const { return *device_; }
@@ -195,6 +212,8 @@ template <class T, class Device> class unet_session {
   view<T> at(activation const& a) const {
     return {arena_.template at<T>(plan_.at(a.item)), a.shape.n, a.shape.h, a.shape.w, a.shape.c};
   }
+  /// Without the padding.
+  view<T> picture(view<T> padded) const { return padded.crop(0, 0, h_, w_); }
   view<T> skip(int l) const { return at(joined_[index(l)]).channels(0, config_.width(l)); }
   view<T> upsampled(int l) const { return at(joined_[index(l)]).channels(config_.width(l), config_.width(l)); }
 
@@ -260,17 +279,18 @@ template <class T, class Device> class unet_session {
       scratch_bytes_ = std::max(scratch_bytes_, conv_transpose2d_scratch_bytes<T>(
                                                     *device_, conv_transpose2d_shape{2 * c, c}, below, training));
     }
-    conv(config_.base, config_.out_channels, 1, output_);
+    unetdn::shape const last{n_, output_.shape.h, output_.shape.w, config_.base};
+    output_layer_shape const s{config_.base, config_.out_channels};
+    scratch_bytes_ = std::max(scratch_bytes_, output_layer_scratch_bytes<T>(*device_, s, last, training));
   }
 
   /// Fills what padding added to the picture with its reflection.
   void pad_input() {
     view<T> const padded = at(input_);
-    view<T> const picture = padded.crop(0, 0, h_, w_);
     int const rows = padded.h - h_;
     int const columns = padded.w - w_;
-    if (columns) copy_reflected<T>(*device_, picture, padded.crop(0, w_, h_, columns), 0, -w_);
-    if (rows) copy_reflected<T>(*device_, picture, padded.crop(h_, 0, rows, padded.w), -h_, 0);
+    if (columns) copy_reflected<T>(*device_, picture(padded), padded.crop(0, w_, h_, columns), 0, -w_);
+    if (rows) copy_reflected<T>(*device_, picture(padded), padded.crop(h_, 0, rows, padded.w), -h_, 0);
   }
 
   /// No gradient comes from what is cropped away.
@@ -290,7 +310,6 @@ template <class T, class Device> class unet_session {
   std::vector<activation> encoded1_, joined_, pooled_, decoded1_, decoded2_, joined_gradient_;
   std::function<void(layer_event const&)> observer_;
   max_pool2d<T, Device> pool_;
-  sigmoid<T, Device> sigmoid_;
 };
 
 }  // namespace unetdn

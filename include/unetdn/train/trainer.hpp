@@ -18,6 +18,7 @@
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/train/dataset.hpp>
+#include <unetdn/train/forward_with_loss.hpp>
 #include <unetdn/train/schedule.hpp>
 
 namespace unetdn {
@@ -507,13 +508,8 @@ template <class T, class Device> class trainer {
 
   /// The part of a step that is the same each time.
   void queue_update(update_state* state) {
-    session_.forward(*network_);
-    {
-      profile_range<Device> const range("loss");
-      loss_and_gradient<T>(*device_, options_.loss, session_.output(), target_.view(), session_.output_gradient(),
-                           &state->loss, &state->loss_scale);
-    }
-    session_.backward(*network_, gradients_.data());
+    forward_with_loss<T>(session_, *network_, options_.loss, target_.view(), &state->loss, &state->loss_scale);
+    session_.backward(*network_, gradients_.data(), false, gradient_of::sums);
     profile_range<Device> const range("update");
     squared_norm(*device_, gradients_.data(), size(), &state->squared_norm);
     adamw_step<T>(*device_, options_.adam, {options_.clip, scales_loss ? loss_scale_growth_interval : 0},
