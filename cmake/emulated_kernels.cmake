@@ -54,6 +54,8 @@ file(CONFIGURE OUTPUT ${folder}/include/emulated_kernel_names.hpp @ONLY CONTENT
   "#pragma once\n\ninline constexpr char const* kernel_templates[] = {\n@templates@\n};\n")
 
 add_library(unetdn_emulated_kernels STATIC EXCLUDE_FROM_ALL ${instances})
+# Most are small beside what they include.
+set_target_properties(unetdn_emulated_kernels PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4)
 target_link_libraries(unetdn_emulated_kernels PUBLIC unetdn)
 target_include_directories(unetdn_emulated_kernels INTERFACE ${folder}/include)
 unetdn_warnings(unetdn_emulated_kernels)

@@ -40,11 +40,11 @@ run_program() {
   fi
 }
 
-for way in installed add_subdirectory fetch_content; do
-  folder=$work/$way
+try_way() {
+  local way=$1 folder=$work/$1 begin
   cmake --log-level=WARNING -G Ninja -S "$here/$way" -B "$folder" -D CMAKE_BUILD_TYPE= -D CMAKE_CXX_FLAGS=-O2 \
-    -D PROGRAM="$work/program.cpp" -D UNETDN_CUDA=OFF \
-    -D UNETDN_SOURCE="$root" -D UNETDN_ARCHIVE="$work/unetdn.tar.gz" -D CMAKE_PREFIX_PATH="$work/prefix" --no-warn-unused-cli
+    -D PROGRAM="$work/program.cpp" -D UNETDN_SOURCE="$root" -D UNETDN_ARCHIVE="$work/unetdn.tar.gz" \
+    -D CMAKE_PREFIX_PATH="$work/prefix" --no-warn-unused-cli
   if [[ $way == installed ]]; then
     cmake --build "$folder" --target make_input
     "$folder/make_input" "$work"
@@ -53,10 +53,23 @@ for way in installed add_subdirectory fetch_content; do
   fi
   begin=$(date +%s%N)
   cmake --build "$folder" --target program
-  milliseconds=$((($(date +%s%N) - begin) / 1000000))
-  echo "$way: the README's program was built in $milliseconds ms"
+  echo "$way: the README's program was built in $((($(date +%s%N) - begin) / 1000000)) ms"
   run_program "$folder/program" "$folder"
+}
+
+# The first makes the input of all.
+try_way installed
+declare -A processes
+for way in add_subdirectory fetch_content; do
+  try_way $way >"$work/$way.log" 2>&1 &
+  processes[$way]=$!
 done
+failed=no
+for way in "${!processes[@]}"; do
+  wait "${processes[$way]}" || failed=yes
+  cat "$work/$way.log"
+done
+[[ $failed == no ]]
 
 if [[ ! -f $root/build/ci-gcc/kernels/libunetdn_cuda.a ]]; then
   echo "installed unetdn::cuda: not tried, build/ci-gcc has none"
