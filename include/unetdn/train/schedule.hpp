@@ -14,7 +14,7 @@ namespace unetdn {
 /// Source: Loshchilov and Hutter 2017, "SGDR: stochastic gradient descent with warm restarts", equation 5, without
 /// restarts; warm-up: Goyal et al. 2017, section 2.2.
 struct learning_rate {
-  double peak = 8e-3;
+  double peak = 4e-3;
   double last = 0;
   std::int64_t warmup = 500;
   std::int64_t decay_begins = 500;  ///< first step of the cosine; at least `warmup`
