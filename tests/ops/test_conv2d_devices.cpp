@@ -216,14 +216,13 @@ bool all_equal(std::vector<std::vector<double>> const& runs) {
   return std::all_of(runs.begin(), runs.end(), [&](auto const& r) { return r == runs[0]; });
 }
 
-}  // namespace
-
-TEMPLATE_LIST_TEST_CASE("conv2d agrees with its definition on windows of every kind", "", rows) {
-  using T = typename TestType::element;
-  using device = typename TestType::device;
-  for (conv_case const& c : cases_of<T>()) {
+/// Compares all passes of each case on the row's device with their definitions, on operands as they are.
+template <class Row, class Cases> void check_cases(Cases const& list) {
+  using T = typename Row::element;
+  using device = typename Row::device;
+  for (conv_case const& c : list) {
     std::vector<std::vector<double>> runs;
-    on_device<TestType>([&](device& dev) {
+    on_device<Row>([&](device& dev) {
       runs.push_back(check_passes<T>(dev, c, [](double v) { return v; }));
       // Loads of matrices cost as many cycles as they have rows; more, where two rows of one meet in a bank.
       if constexpr (std::is_same_v<device, emulated>) CHECK(dev.row_conflicts() == 0);
@@ -233,12 +232,13 @@ TEMPLATE_LIST_TEST_CASE("conv2d agrees with its definition on windows of every k
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("conv2d by tf32 agrees with its definition on operands rounded to it", "", rows) {
-  using T = typename TestType::element;
-  using device = typename TestType::device;
+/// The same on operands rounded to tf32, which GPUs may do with floats.
+template <class Row, class Cases> void check_cases_by_tf32(Cases const& list) {
+  using T = typename Row::element;
+  using device = typename Row::device;
   if constexpr (std::is_same_v<T, float> && !std::is_same_v<device, cpu>) {
-    for (conv_case const& c : few) {
-      on_device<TestType>([&](device& dev) {
+    for (conv_case const& c : list) {
+      on_device<Row>([&](device& dev) {
         dev.allow_tf32(true);
         check_passes<T>(dev, c, as_tf32);
         if constexpr (std::is_same_v<device, emulated>) CHECK(dev.row_conflicts() == 0);
@@ -247,25 +247,19 @@ TEMPLATE_LIST_TEST_CASE("conv2d by tf32 agrees with its definition on operands r
   }
 }
 
+}  // namespace
+
+TEMPLATE_LIST_TEST_CASE("conv2d agrees with its definition on windows of every kind", "", rows) {
+  check_cases<TestType>(cases_of<typename TestType::element>());
+}
+
+TEMPLATE_LIST_TEST_CASE("conv2d by tf32 agrees with its definition on operands rounded to it", "", rows) {
+  check_cases_by_tf32<TestType>(few);
+}
+
 TEMPLATE_LIST_TEST_CASE("conv2d of pictures agrees with its definition", "", rows) {
-  using T = typename TestType::element;
-  using device = typename TestType::device;
-  for (conv_case const& c : pictures) {
-    std::vector<std::vector<double>> runs;
-    on_device<TestType>([&](device& dev) {
-      runs.push_back(check_passes<T>(dev, c, [](double v) { return v; }));
-      if constexpr (std::is_same_v<device, emulated>) CHECK(dev.row_conflicts() == 0);
-    });
-    INFO(label(c));
-    CHECK(all_equal(runs));
-    if constexpr (std::is_same_v<T, float> && !std::is_same_v<device, cpu>) {
-      on_device<TestType>([&](device& dev) {
-        dev.allow_tf32(true);
-        check_passes<T>(dev, c, as_tf32);
-        if constexpr (std::is_same_v<device, emulated>) CHECK(dev.row_conflicts() == 0);
-      });
-    }
-  }
+  check_cases<TestType>(pictures);
+  check_cases_by_tf32<TestType>(pictures);
 }
 
 TEMPLATE_LIST_TEST_CASE("conv2d's bias, ReLU, mask and accumulation", "", rows) {

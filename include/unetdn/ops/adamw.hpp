@@ -24,7 +24,7 @@ namespace unetdn {
 /// Constants of AdamW that do not change during training.
 struct adamw_options {
   double beta1 = 0.9;       ///< decay of the first moment
-  double beta2 = 0.99;      ///< decay of the second moment
+  double beta2 = 0.99;      ///< decay of the second moment; 0.999 is usual, but lets rare gradients turn ReLUs off
   double epsilon = 1e-8;    ///< added to the root of the second moment
   double weight_decay = 0;  ///< 0 is Adam
 };
@@ -76,8 +76,8 @@ inline op_cost adamw_cost(std::int64_t size, bool average, std::size_t element_b
 /// One step of AdamW on the cpu device, in one pass over memory, with the weights' moving average:
 ///   g <- gradient_scale g;  m <- beta1 m + (1 - beta1) g;  v <- beta2 v + (1 - beta2) g^2
 ///   w <- w - rate (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon) - rate weight_decay w
-/// where rate is the argument times the element's factor;
 ///   average <- average_decay average + (1 - average_decay) w
+/// where rate is the argument times the element's own factor.
 /// `step` counts from 1. Moves 9 (with an average) or 7 sizeof(T) bytes a parameter, which bounds its speed.
 /// Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization", algorithm 2.
 template <class T, class Device>

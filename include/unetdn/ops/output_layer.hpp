@@ -64,6 +64,12 @@ template <class F> void with_outputs(output_layer_shape s, F f) {
     f(std::integral_constant<int, 4>{});
 }
 
+template <class T>
+void check_output_layer(output_layer_shape s, view<T const> const& x, view<T> const& y, output_function<T> const& f) {
+  check_extents("output_layer_forward", "y", y, conv2d_output_shape(s.conv(), extents(x)));
+  check(!f.sigmoid || !f.residual, "output_layer_forward: a sigmoid and a residual exclude each other");
+  if (f.residual) check_same_shape("output_layer_forward", f.residual, y);
+}
 template <class T> void check_output_layer_extents(char const* op, view<T> const& v) {
   check(v.pixels() <= 1 << 30, op, ": a window of ", to_string(extents(v)),
         " is too large for one launch; use smaller pictures or a smaller batch");
@@ -134,9 +140,7 @@ void output_layer_forward(Device& dev, output_layer_shape s, std::type_identity_
                           std::type_identity_t<T const*> bias, std::type_identity_t<view<T>> y,
                           std::type_identity_t<output_function<T>> f = {}) {
   static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
-  detail::check_extents("output_layer_forward", "y", y, conv2d_output_shape(s.conv(), detail::extents(x)));
-  check(!f.sigmoid || !f.residual, "output_layer_forward: a sigmoid and a residual exclude each other");
-  if (f.residual) detail::check_same_shape("output_layer_forward", f.residual, y);
+  detail::check_output_layer<T>(s, x, y, f);
   if (y.size() == 0) return;
   if constexpr (!detail::is_cpu<Device>) {
     if (output_layer_is_fused<Device>(s)) return detail::launch_output_layer_forward<T>(dev, s, x, w, bias, y, f, {});
@@ -154,9 +158,7 @@ void output_layer_forward(Device& dev, output_layer_shape s, std::type_identity_
                           std::type_identity_t<output_function<T>> f, std::type_identity_t<pointwise_loss<T>> loss) {
   static_assert(!Device::is_host && Device::template supports<T>,
                 "this form is for cuda and emulated, with float, bf16 and fp16");
-  detail::check_extents("output_layer_forward", "y", y, conv2d_output_shape(s.conv(), detail::extents(x)));
-  check(!f.sigmoid || !f.residual, "output_layer_forward: a sigmoid and a residual exclude each other");
-  if (f.residual) detail::check_same_shape("output_layer_forward", f.residual, y);
+  detail::check_output_layer<T>(s, x, y, f);
   detail::check_same_shape("output_layer_forward", loss.target, y);
   detail::check_same_shape("output_layer_forward", loss.gradient, y);
   check(y.size() > 0, "output_layer_forward: there is no loss of windows of ", to_string(detail::extents(y)));

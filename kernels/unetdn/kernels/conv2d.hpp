@@ -65,20 +65,18 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
   view<T> pooled;
   bool pooled_aligned;
 
-  static extent3 grid(view<T> const& y) {
-    return {ceil_div(y.h, tile) * ceil_div(y.w, tile) * ceil_div(y.c, TileK), y.n};
-  }
+  static extent3 grid(view<T> const& y) { return owned_tile<tile, TileK>::grid(y); }
 
   template <class Block>
-  UNETDN_DEVICE void fetch(Block& block, stage& s, int image, int p0, int q0, int k0, int c0) const {
+  UNETDN_DEVICE void fetch(Block& block, stage& s, owned_tile<tile, TileK> const& at, int c0) const {
     for (int i = block.thread(); i < halo * halo * stage_pieces; i += threads) {
       int const pixel = i / stage_pieces;
       int const piece = i % stage_pieces;
-      int const row = p0 + pixel / halo - 1;
-      int const column = q0 + pixel % halo - 1;
+      int const row = at.p0 + pixel / halo - 1;
+      int const column = at.q0 + pixel % halo - 1;
       int const c = c0 + piece * piece_size<T>;
       bool const inside = row >= 0 && row < x.h && column >= 0 && column < x.w && c < x.c;
-      fetch_piece(block, s.x_piece(pixel, piece), inside ? x.pixel(image, row, column) + c : x.data,
+      fetch_piece(block, s.x_piece(pixel, piece), inside ? x.pixel(at.image, row, column) + c : x.data,
                   inside ? x.c - c : 0, x_aligned);
     }
     if constexpr (Flipped) {
@@ -86,7 +84,7 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
       for (int i = block.thread(); i < taps * depth * pieces; i += threads) {
         int const row = i / pieces;
         int const piece = i % pieces;
-        int const k = k0 + piece * piece_size<T>;
+        int const k = at.k0 + piece * piece_size<T>;
         int const c = c0 + row % depth;
         bool const inside = k < layout.pitch() && c < layout.outputs;
         block.copy_async(s.w_piece_flipped(row, piece), inside ? w + layout.index(k, taps - 1 - row / depth, c) : w,
@@ -96,7 +94,7 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
       for (int i = block.thread(); i < taps * TileK * stage_pieces; i += threads) {
         int const row = i / stage_pieces;
         int const piece = i % stage_pieces;
-        int const k = k0 + row % TileK;
+        int const k = at.k0 + row % TileK;
         int const c = c0 + piece * piece_size<T>;
         bool const inside = k < layout.outputs && c < layout.pitch();
         block.copy_async(s.w_piece(row, piece), inside ? w + layout.index(c, row / TileK, k) : w, inside);
@@ -105,13 +103,7 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
   }
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
-    int const tiles_k = ceil_div(y.c, TileK);
-    int const tiles_w = ceil_div(y.w, tile);
-    int const pixels = block.index().x / tiles_k;
-    int const image = block.index().y;
-    int const k0 = block.index().x % tiles_k * TileK;
-    int const p0 = pixels / tiles_w * tile;
-    int const q0 = pixels % tiles_w * tile;
+    auto const at = owned_tile<tile, TileK>::of(block, y);
     int const row0 = block.warp() / warp_columns * M;      // the warp's first row of pixels in the tile,
     int const column0 = block.warp() % warp_columns * 32;  // and its first channel
 
@@ -147,12 +139,12 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
     };
 
     int const stages = ceil_div(x.c, depth);
-    fetch(block, s.stages[0], image, p0, q0, k0, 0);
+    fetch(block, s.stages[0], at, 0);
     block.copy_commit();
     for (int i = 0; i < stages; ++i) {
       block.template copy_wait<0>();
       block.sync();  // completes stage i, and everyone's reading of stage i - 1
-      if (i + 1 < stages) fetch(block, s.stages[(i + 1) % 2], image, p0, q0, k0, (i + 1) * depth);
+      if (i + 1 < stages) fetch(block, s.stages[(i + 1) % 2], at, (i + 1) * depth);
       block.copy_commit();
       stage& now = s.stages[i % 2];
       if constexpr (std::is_same_v<Operand, float>) {
@@ -164,14 +156,12 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
       }
     }
     block.sync();  // everyone has read the last stage: its memory becomes s.y
-    store_tile(block, r_y, s.y[block.warp()], finish, y, k0 + column0, [&](int row) -> output_pixel {
-      int const p = p0 + row0 + row / tile;
-      int const q = q0 + row % tile;
-      return {p < y.h && q < y.w ? image : -1, p, q};
-    });
+    store_tile(block, r_y, s.y[block.warp()], finish, y, at.k0 + column0,
+               [&](int row) { return at.pixel(y, row0 + row / tile, row % tile); });
     if constexpr (!Flipped) {
       if (pooled)
-        store_maxima<M>(block, s.y[block.warp()], pooled, pooled_aligned, image, (p0 + row0) / 2, q0 / 2, k0 + column0);
+        store_maxima<M>(block, s.y[block.warp()], pooled, pooled_aligned, at.image, (at.p0 + row0) / 2, at.q0 / 2,
+                        at.k0 + column0);
     }
   }
 };

@@ -120,9 +120,7 @@ template <class Operand> struct conv2d_im2col {
   view<T> pooled;
   bool pooled_aligned;
 
-  static extent3 grid(view<T> const& y) {
-    return {ceil_div(y.h, tile) * ceil_div(y.w, tile) * ceil_div(y.c, tile_k), y.n};
-  }
+  static extent3 grid(view<T> const& y) { return owned_tile<tile, tile_k>::grid(y); }
 
   template <class Block> UNETDN_DEVICE void fetch_weights(Block& block, shared& s, int k0) const {
     constexpr int pieces = weights_pitch / piece_size<T>;
@@ -151,19 +149,13 @@ template <class Operand> struct conv2d_im2col {
   }
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
-    int const tiles_k = ceil_div(y.c, tile_k);
-    int const tiles_w = ceil_div(y.w, tile);
-    int const pixels = block.index().x / tiles_k;
-    int const image = block.index().y;
-    int const k0 = block.index().x % tiles_k * tile_k;
-    int const p0 = pixels / tiles_w * tile;
-    int const q0 = pixels % tiles_w * tile;
+    auto const at = owned_tile<tile, tile_k>::of(block, y);
     int const row0 = block.warp() * M;
     int const steps = ceil_div(matrix::taps * x.c, mma_depth<Operand>);
 
-    fetch_weights(block, s, k0);
+    fetch_weights(block, s, at.k0);
     block.copy_commit();
-    matrix::store(block, matrix::load(block, x, image, p0, q0), x.c, s.x);
+    matrix::store(block, matrix::load(block, x, at.image, at.p0, at.q0), x.c, s.x);
     block.template copy_wait<0>();
     block.sync();  // completes s.x and s.memory.w
     pack_weights(block, s, steps * mma_pieces<Operand>);
@@ -193,12 +185,8 @@ template <class Operand> struct conv2d_im2col {
       }
     }
     auto& s_y = s.memory.y[block.warp()];
-    store_tile(block, r_y, s_y, finish, y, k0, [&](int row) -> output_pixel {
-      int const p = p0 + row0 + row / tile;
-      int const q = q0 + row % tile;
-      return {p < y.h && q < y.w ? image : -1, p, q};
-    });
-    if (pooled) store_maxima<M>(block, s_y, pooled, pooled_aligned, image, (p0 + row0) / 2, q0 / 2, k0);
+    store_tile(block, r_y, s_y, finish, y, at.k0, [&](int row) { return at.pixel(y, row0 + row / tile, row % tile); });
+    if (pooled) store_maxima<M>(block, s_y, pooled, pooled_aligned, at.image, (at.p0 + row0) / 2, at.q0 / 2, at.k0);
   }
 };
 

@@ -58,6 +58,26 @@ struct output_pixel {
   UNETDN_DEVICE bool inside() const { return image >= 0; }
 };
 
+/// The tile of y that a block owns: Side x Side pixels of one picture times TileK channels.
+template <int Side, int TileK> struct owned_tile {
+  int image, p0, q0, k0;
+
+  template <class T> static extent3 grid(view<T> const& y) {
+    return {ceil_div(y.h, Side) * ceil_div(y.w, Side) * ceil_div(y.c, TileK), y.n};
+  }
+  template <class Block, class T> static UNETDN_DEVICE owned_tile of(Block& block, view<T> const& y) {
+    int const tiles_k = ceil_div(y.c, TileK);
+    int const tiles_w = ceil_div(y.w, Side);
+    int const pixels = block.index().x / tiles_k;
+    return {block.index().y, pixels / tiles_w * Side, pixels % tiles_w * Side, block.index().x % tiles_k * TileK};
+  }
+  /// The pixel in this row and column of the tile.
+  template <class T> UNETDN_DEVICE output_pixel pixel(view<T> const& y, int row, int column) const {
+    int const p = p0 + row, q = q0 + column;
+    return {p < y.h && q < y.w ? image : -1, p, q};
+  }
+};
+
 /// Rounds a warp's sums c[16 M][8 N] to T, with bias and ReLU, and stores them in y from channel `first` on, in pieces
 /// of 16 bytes. pixel_of(row) tells the pixel of a row of c. `s_y` is the warp's own shared memory.
 template <class T, int M, int N, int Pitch, class Block, class PixelOf>
