@@ -6,9 +6,9 @@
 //   gpu_kernels [--shape n,h,w,c,k]... [--device cuda|emulated] [--precision float|tf32|bf16|fp16]
 //               [--benchmark_filter=...] [--benchmark_format=json]
 //
-// Each --shape adds one convolution from c to k channels (k = 0: pooling alone) on n pictures of h x w; without any,
-// the layers of a U-Net with 64 base channels on 16 pictures of 256 x 256. The emulated device runs the kernels on the
-// processor, to try this program; its times mean nothing.
+// Each --shape adds the operations on n pictures of h x w with c channels, convolutions having k outputs (k = 0: no
+// convolutions); without any, the layers of a U-Net with 64 base channels on 16 pictures of 256 x 256. The emulated
+// device runs the kernels on the processor, to try this program; its times mean nothing.
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <chrono>
@@ -17,6 +17,7 @@
 #include <exception>
 #include <functional>
 #include <memory>
+#include <random>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -80,6 +81,20 @@ template <class Device> class stopwatch {
   typename Device::mark begin_, end_;
 };
 
+/// Random numbers in [-1, 1), some over and over, into device memory. Of constants fewer bits would change from one
+/// cycle to the next, and the clock would stay higher than it is in use.
+template <class U, class Device> void randomise(Device& dev, U* to, std::int64_t size) {
+  std::minstd_rand words{1};
+  std::vector<U> block(static_cast<std::size_t>(std::min<std::int64_t>(size, 1 << 20)));
+  for (U& v : block) v = convert<U>(float(words() >> 7) * 0x1p-23f - 1);
+  auto const all = static_cast<std::size_t>(size);
+  for (std::size_t done = 0; done < all; done += block.size())
+    dev.upload(to + done, block.data(), std::min(block.size(), all - done) * sizeof(U));
+}
+template <class U, class Device> void randomise(Device& dev, tensor<U, Device>& t) {
+  randomise(dev, t.data(), t.size());
+}
+
 /// The benchmarks of one element type on one device.
 template <class T, class Device> class suite {
  public:
@@ -118,7 +133,7 @@ template <class T, class Device> class suite {
           b{dev, {1, 1, 1, ys.c}},
           dw{dev, w.shape()},
           db{dev, b.shape()} {
-      for (auto* t : {&x, &y, &more, &w, &b}) fill(dev, t->view(), real(0.5));
+      for (auto* t : {&x, &y, &more, &w, &b}) randomise(dev, *t);
     }
   };
 
@@ -215,8 +230,8 @@ template <class T, class Device> class suite {
     auto const target = std::make_shared<tensor<real, Device>>(dev_, ys);
     auto const g = std::make_shared<tensor<T, Device>>(dev_, ys);
     auto const loss = std::make_shared<buffer<double, Device>>(dev_, 1);
-    fill(dev_, g->view(), real(0.5));
-    fill(dev_, target->view(), real(0.25));
+    randomise(dev_, *g);
+    randomise(dev_, *target);
     std::string const name = label({l.n, l.h, l.w, l.c, s.out});
     op_cost const forward = output_layer_cost(s, xs, false, sizeof(T));
     auto& dev = dev_;
@@ -240,7 +255,7 @@ template <class T, class Device> class suite {
     unetdn::shape const xs{l.n, l.h, l.w, l.c};
     auto const o = std::make_shared<operands>(dev_, xs, xs, xs.size());
     auto const target = std::make_shared<tensor<real, Device>>(dev_, xs);
-    fill(dev_, target->view(), real(0.25));
+    randomise(dev_, *target);
     std::string const name = text(l.n, "x", l.h, "x", l.w, "x", l.c);
     auto const bound_by_memory = [&](std::string const& op, op_cost cost, std::function<void()> pass) {
       add(op + "/" + name, cost, std::move(pass));
@@ -278,7 +293,12 @@ template <class T, class Device> class suite {
                            : std::vector{loss_kind::mse, loss_kind::l1_ssim};
     // The update's arrays: gradient, weights, both moments and an average, in the type that sums are kept in.
     auto const arrays = std::make_shared<std::vector<buffer<real, Device>>>();
-    for (int i = 0; i < 5; ++i) arrays->emplace_back(dev, static_cast<std::size_t>(xs.size()));
+    for (int i = 0; i < 5; ++i) {
+      arrays->emplace_back(dev, static_cast<std::size_t>(xs.size()));
+      randomise(dev, arrays->back().data(), xs.size());
+    }
+    constexpr std::size_t second_moment = 3;  // squares have no sign
+    dev.fill_zero((*arrays)[second_moment].data(), (*arrays)[second_moment].bytes());
     auto const all = [=] {
       auto const at = [&](std::size_t i) { return (*arrays)[i].data(); };
       adamw_arrays<T> a{at(1), at(0), at(2), at(3), at(4), xs.size()};

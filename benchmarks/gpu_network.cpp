@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <exception>
 #include <functional>
 #include <iostream>
 #include <limits>
@@ -309,7 +310,7 @@ int main(int argc, char** argv) {
     return benchmarks::on_gpu(
         s.device, s.precision, 0,
         [&]<class T, class Device>(std::type_identity<T>, Device device) { return run<T>(s, std::move(device)); });
-  } catch (unetdn::error const& e) {
+  } catch (std::exception const& e) {
     std::cerr << "gpu_network: " << e.what() << '\n';
     return 1;
   }

@@ -7,10 +7,10 @@
                                                   # one U-Net, ours and PyTorch's in turns, as JSON
     ... --dry-run                                 # the same on the processor with a tiny network: times mean nothing
 
-compare: PyTorch runs in channels_last under bfloat16 autocast with cudnn.benchmark, and its fused AdamW; eager, and for
-training at batch 16 compiled too. The networks are equal (docs/unet.py). In each round ours runs once and then each of
-PyTorch's, so that the clocks that one meets the others meet too; a ratio is the median over the rounds of PyTorch's time
-over ours. Memory is the most that PyTorch allocated, and what ours planned.
+compare: PyTorch runs in channels_last and bfloat16 (training: under autocast) with cudnn.benchmark, and its fused AdamW;
+eager, and for training at batch 16 compiled too. The networks are equal (docs/unet.py). In each round ours runs once and
+then each of PyTorch's, so that the clocks that one meets the others meet too; a ratio is that of the medians over the
+rounds, PyTorch's time over ours. Memory is the most that PyTorch allocated, and what ours planned.
 """
 
 import argparse
@@ -73,6 +73,8 @@ def worker(case, mode, device):
     work = pytorch_unet.prepare(case, mode, "channels_last", device, bfloat16=True)
     for _ in range(3):  # compiles, chooses algorithms, allocates
         work()
+    if device == "cuda":  # what choosing took is not needed to go on
+        torch.cuda.reset_peak_memory_stats()
     for line in sys.stdin:
         seconds = seconds_of(work, device, int(line))
         memory = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0
@@ -87,8 +89,11 @@ class Peer:
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, times):
-        self.process.stdin.write(f"{times}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{times}\n")
+            self.process.stdin.flush()
+        except OSError:  # it has ended: there is no line to read either
+            pass
         line = self.process.stdout.readline()
         if not line:
             raise SystemExit("gpu_peers.py: PyTorch stopped; its message is above")

@@ -114,7 +114,9 @@ std::size_t cuda_available_bytes(int gpu) {
   select(gpu);
   std::size_t free = 0, total = 0;
   check_cuda(cudaMemGetInfo(&free, &total), "asking the GPU's free memory");
-  return free;
+  // The driver takes some later, as it loads kernels and builds graphs.
+  constexpr std::size_t margin = std::size_t(256) << 20;
+  return free > margin ? free - margin : 0;
 }
 
 void* cuda_allocate_host(std::size_t bytes) {

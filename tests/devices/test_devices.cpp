@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <unetdn/core/tensor.hpp>
+#include <unetdn/ops/elementwise.hpp>
 
 #include "catch.hpp"
 #include "devices/on_devices.hpp"
@@ -113,4 +114,25 @@ TEST_CASE("a device that moves takes its queue along") {
   emulated second(std::move(first));
   second.synchronize();
   CHECK(host.data()[0] == 0);
+}
+
+TEST_CASE("the emulated device refuses to repeat what a GPU could not capture") {
+  emulated dev;
+  tensor<float, emulated> x(dev, {1, 1, 1, 4});
+  float value = 0;
+  emulated::graph waiting, growing, changing;
+  auto const download = [&] { dev.download(&value, x.data(), sizeof value); };
+  CHECK_NOTHROW(dev.repeat(waiting, download));
+  CHECK_THROWS_AS(dev.repeat(waiting, download), kernel_fault);
+  CHECK_NOTHROW(download());  // that was all
+  auto const grow = [&] { dev.scratch(dev.scratch_bytes() + 1); };
+  CHECK_NOTHROW(dev.repeat(growing, grow));
+  CHECK_THROWS_AS(dev.repeat(growing, grow), kernel_fault);
+  int launches = 1;
+  auto const work = [&] {
+    for (int i = 0; i < launches; ++i) fill(dev, x.view(), 1.f);
+  };
+  for (int i = 0; i < 3; ++i) CHECK_NOTHROW(dev.repeat(changing, work));
+  launches = 2;
+  CHECK_THROWS_AS(dev.repeat(changing, work), kernel_fault);
 }

@@ -9,11 +9,9 @@
 #include <unetdn/generated.hpp>
 #include <unetdn/image.hpp>
 #include <unetdn/networks/unet.hpp>
-#if defined(UNETDN_HAVE_CUDA)
-  #include <unetdn/devices/cuda.hpp>
-#endif
 
 #include "catch.hpp"
+#include "devices/cuda_rows.hpp"
 #include "programs/run_program.hpp"
 #include "thrown.hpp"
 
@@ -102,11 +100,8 @@ TEST_CASE("without a GPU, auto is the cpu and says nothing of it") {
 }
 
 TEST_CASE("with a GPU, the programs use it and say so in a line") {
+  if (!unetdn::test::cuda_rows_run()) return;
 #if defined(UNETDN_HAVE_CUDA)
-  if (!unetdn::cuda_available()) {
-    WARN("cuda rows skipped: " << unetdn::cuda_problem());
-    return;
-  }
   place const there;
   for (program const& p : there.programs()) {
     for (char const* precision : {"float", "tf32", "bf16", "fp16"}) {
@@ -119,7 +114,5 @@ TEST_CASE("with a GPU, the programs use it and say so in a line") {
       fs::remove_all(there.path / "run");
     }
   }
-#else
-  WARN("cuda rows skipped: built without unetdn::cuda");
 #endif
 }

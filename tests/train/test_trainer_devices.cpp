@@ -31,6 +31,12 @@ using learning_rows =
 #else
 using learning_rows = std::tuple<test::row<emulated, bf16>>;  // a step takes the emulated device long
 #endif
+/// One element type on every device that runs kernels.
+#if defined(UNETDN_HAVE_CUDA)
+template <class T> using rows_of = std::tuple<test::row<emulated, T>, test::row<cuda, T>>;
+#else
+template <class T> using rows_of = std::tuple<test::row<emulated, T>>;
+#endif
 
 unet_config const network{3, 3, 8, 1};
 
@@ -107,25 +113,27 @@ TEMPLATE_LIST_TEST_CASE("a few steps of training are those of the cpu", "", gpu_
   });
 }
 
-TEST_CASE("the batch that kernels make has the bits of the cpu's") {
-  cpu host(1);
-  emulated dev;
-  training_set pictures = small_set(), same_pictures = small_set();
-  trainer<float, cpu> expected(host, network, small_options(), pictures);
-  trainer<float, emulated> t(dev, network, small_options(), same_pictures, 1);
-  expected.step();
-  t.step();
-  view<float> const x = expected.session().input(), there = t.session().input();
-  std::vector<float> got(static_cast<std::size_t>(there.size()));
-  picture_transfer<float, emulated>().download(dev, there, {got.data(), there.n, there.h, there.w, there.c});
-  std::size_t i = 0;
-  for (int n = 0; n < x.n; ++n) {
-    for (int row = 0; row < x.h; ++row) {
-      for (int column = 0; column < x.w; ++column) {
-        for (int c = 0; c < x.c; ++c) REQUIRE(x.pixel(n, row, column)[c] == got[i++]);
+TEMPLATE_LIST_TEST_CASE("the batch that kernels make has the bits of the cpu's", "", rows_of<float>) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    cpu host(1);
+    training_set pictures = small_set(), same_pictures = small_set();
+    trainer<float, cpu> expected(host, network, small_options(), pictures);
+    trainer<float, device> t(dev, network, small_options(), same_pictures, 1);
+    expected.step();
+    t.step();
+    view<float> const x = expected.session().input(), there = t.session().input();
+    std::vector<float> got(static_cast<std::size_t>(there.size()));
+    picture_transfer<float, device>().download(dev, there, {got.data(), there.n, there.h, there.w, there.c});
+    std::size_t i = 0;
+    for (int n = 0; n < x.n; ++n) {
+      for (int row = 0; row < x.h; ++row) {
+        for (int column = 0; column < x.w; ++column) {
+          for (int c = 0; c < x.c; ++c) REQUIRE(x.pixel(n, row, column)[c] == got[i++]);
+        }
       }
     }
-  }
+  });
 }
 
 TEMPLATE_LIST_TEST_CASE("a trainer learns one pair of patches by heart", "", learning_rows) {
@@ -190,77 +198,99 @@ TEST_CASE("a checkpoint moves between the cpu and the devices that run kernels")
   for (auto const& name : a.names()) CHECK(a.floats(name) == b.floats(name));
 }
 
-TEST_CASE("a run that keeps the device's queue filled has the bits of single steps, and logs each") {
-  temporary_folder const folder;
-  training_set pictures = small_set();
-  auto const options = small_options();
-  emulated dev;
-  trainer<bf16, emulated> single(dev, network, options, pictures, 1);
-  single.plan(6, options.rate.warmup);
-  std::vector<double> losses;
-  for (int i = 0; i < 6; ++i) losses.push_back(single.step().loss);
+TEMPLATE_LIST_TEST_CASE("a run that keeps the device's queue filled has the bits of single steps, and logs each", "",
+                        rows_of<bf16>) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    temporary_folder const folder;
+    training_set pictures = small_set();
+    auto const options = small_options();
+    trainer<bf16, device> single(dev, network, options, pictures, 1);
+    single.plan(6, options.rate.warmup);
+    std::vector<double> losses;
+    for (int i = 0; i < 6; ++i) losses.push_back(single.step().loss);
 
-  trainer<bf16, emulated> t(dev, network, options, pictures, 1);
-  run_options how;
-  how.folder = folder.path / "run";
-  how.steps = 6;
-  how.validations = 2;
-  training_run<bf16, emulated> run(t, how, {image_pair{generate_picture(9, 0, 16, 16)}});
-  std::vector<double> seen;
-  int validations = 0;
-  bool overlapped = false;
-  run.run([&](run_progress const& p) {
-    seen.push_back(p.last.loss);
-    CHECK(p.last.step == static_cast<std::int64_t>(seen.size()));
-    validations += p.psnr ? 1 : 0;
-    overlapped = overlapped || t.steps_under_way() > 0;
-    return true;
+    trainer<bf16, device> t(dev, network, options, pictures, 1);
+    run_options how;
+    how.folder = folder.path / "run";
+    how.steps = 6;
+    how.validations = 2;
+    training_run<bf16, device> run(t, how, {image_pair{generate_picture(9, 0, 16, 16)}});
+    std::vector<double> seen;
+    int validations = 0;
+    bool overlapped = false;
+    run.run([&](run_progress const& p) {
+      seen.push_back(p.last.loss);
+      CHECK(p.last.step == static_cast<std::int64_t>(seen.size()));
+      validations += p.psnr ? 1 : 0;
+      overlapped = overlapped || t.steps_under_way() > 0;
+      return true;
+    });
+    CHECK(overlapped);
+    CHECK(seen == losses);
+    CHECK(validations == 2);
+    CHECK(weights(t) == weights(single));
+    std::ifstream log(how.folder / "log.csv");
+    std::string line;
+    int rows = -1;
+    while (std::getline(log, line)) ++rows;
+    CHECK(rows == 6);
+    // What is kept is the average as it was trained, in float.
+    CHECK_FALSE(safetensors_file(run.best_path()).floats("encoder.0.conv1.weight").empty());
+    CHECK(safetensors_file(run.best_path()).metadata("unetdn.precision") == "bf16");
+
+    // One that is stopped ends what is under way, and goes on from there.
+    trainer<bf16, device> stopped(dev, network, options, pictures, 1);
+    how.folder = folder.path / "stopped";
+    {
+      training_run<bf16, device> first(stopped, how, {});
+      first.run([](run_progress const& p) { return p.last.step < 2; });
+      CHECK(first.checkpoint_step() == stopped.steps_done());
+      CHECK(stopped.steps_under_way() == 0);
+    }
+    how.resume = true;
+    trainer<bf16, device> resumed(dev, network, options, pictures, 1);
+    training_run<bf16, device> second(resumed, how, {});
+    second.run([](run_progress const&) { return true; });
+    CHECK(weights(resumed) == weights(single));
   });
-  CHECK(overlapped);
-  CHECK(seen == losses);
-  CHECK(validations == 2);
-  CHECK(weights(t) == weights(single));
-  std::ifstream log(how.folder / "log.csv");
-  std::string line;
-  int rows = -1;
-  while (std::getline(log, line)) ++rows;
-  CHECK(rows == 6);
-  // What is kept is the average as it was trained, in float.
-  CHECK_FALSE(safetensors_file(run.best_path()).floats("encoder.0.conv1.weight").empty());
-  CHECK(safetensors_file(run.best_path()).metadata("unetdn.precision") == "bf16");
-
-  // One that is stopped ends what is under way, and goes on from there.
-  trainer<bf16, emulated> stopped(dev, network, options, pictures, 1);
-  how.folder = folder.path / "stopped";
-  {
-    training_run<bf16, emulated> first(stopped, how, {});
-    first.run([](run_progress const& p) { return p.last.step < 2; });
-    CHECK(first.checkpoint_step() == stopped.steps_done());
-    CHECK(stopped.steps_under_way() == 0);
-  }
-  how.resume = true;
-  trainer<bf16, emulated> resumed(dev, network, options, pictures, 1);
-  training_run<bf16, emulated> second(resumed, how, {});
-  second.run([](run_progress const&) { return true; });
-  CHECK(weights(resumed) == weights(single));
 }
 
-TEST_CASE("training on a device stops where it diverges, and is refused where it does not fit") {
-  emulated dev;
-  training_set pictures = small_set();
-  unet_config linear = network;
-  linear.output = unet_output::linear;
-  trainer<float, emulated> t(dev, linear, small_options(), pictures, 1);
-  cpu host(1);
-  unet<float, cpu> huge(host, linear);
-  huge.initialise(host, 1);
-  for (std::int64_t i = 0; i < huge.parameters().size(); ++i) huge.weights()[i] *= 1e20f;
-  t.start_from(host, huge);
-  auto const before = weights(t);
-  CHECK(contains(thrown([&] { t.step(); }), "diverged at step 1"));
-  CHECK(t.steps_done() == 0);
-  CHECK(weights(t) == before);
+TEMPLATE_LIST_TEST_CASE("a trainer may end with steps under way", "", rows_of<bf16>) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    training_set pictures = small_set();
+    {
+      trainer<bf16, device> t(dev, network, small_options(), pictures, 1);
+      t.begin_step();
+      t.begin_step();
+      if constexpr (std::is_same_v<device, emulated>) CHECK_FALSE(dev.idle());
+    }
+    if constexpr (std::is_same_v<device, emulated>) CHECK(dev.idle());
+  });
+}
 
+TEMPLATE_LIST_TEST_CASE("training on a device stops where it diverges", "", rows_of<float>) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    training_set pictures = small_set();
+    unet_config linear = network;
+    linear.output = unet_output::linear;
+    trainer<float, device> t(dev, linear, small_options(), pictures, 1);
+    cpu host(1);
+    unet<float, cpu> huge(host, linear);
+    huge.initialise(host, 1);
+    for (std::int64_t i = 0; i < huge.parameters().size(); ++i) huge.weights()[i] *= 1e20f;
+    t.start_from(host, huge);
+    auto const before = weights(t);
+    CHECK(contains(thrown([&] { t.step(); }), "diverged at step 1"));
+    CHECK(t.steps_done() == 0);
+    CHECK(weights(t) == before);
+  });
+}
+
+TEST_CASE("training that does not fit is refused") {
+  training_set pictures = small_set();
   emulated small;
   small.limit_memory(std::size_t(1) << 16);
   auto const refusal = thrown([&] { trainer<bf16, emulated>(small, network, small_options(), pictures, 1); });
@@ -286,47 +316,52 @@ TEST_CASE("a run whose validation does not fit beside the trainer is refused bef
   CHECK_NOTHROW(begin(16));
 }
 
-TEST_CASE("a step in tf32 is nearly that of float") {
-  cpu host(1);
-  emulated dev, exact;
-  dev.allow_tf32(true);
-  training_set pictures = small_set(), same_pictures = small_set();
-  trainer<float, emulated> t(dev, network, small_options(), pictures, 1);
-  trainer<float, emulated> in_float(exact, network, small_options(), same_pictures, 1);
-  training_step const got = t.step(), want = in_float.step();
-  CHECK(got.loss == Approx(want.loss).epsilon(4e-3));
-  CHECK(got.gradient_norm == Approx(want.gradient_norm).epsilon(4e-2));
-  CHECK(got.gradient_norm != want.gradient_norm);
-  CHECK(relative_error(weights(t), weights(in_float)) < 3e-2);
+TEMPLATE_LIST_TEST_CASE("a step in tf32 is nearly that of float", "", rows_of<float>) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    device exact = dev.sibling();
+    dev.allow_tf32(true);
+    training_set pictures = small_set(), same_pictures = small_set();
+    trainer<float, device> t(dev, network, small_options(), pictures, 1);
+    trainer<float, device> in_float(exact, network, small_options(), same_pictures, 1);
+    training_step const got = t.step(), want = in_float.step();
+    CHECK(got.loss == Approx(want.loss).epsilon(4e-3));
+    CHECK(got.gradient_norm == Approx(want.gradient_norm).epsilon(4e-2));
+    CHECK(got.gradient_norm != want.gradient_norm);
+    CHECK(relative_error(weights(t), weights(in_float)) < 3e-2);
+  });
 }
 
-TEST_CASE("a step whose gradients overflow fp16 halves the loss scale and changes no weight") {
-  temporary_folder const folder;
-  auto const path = folder.path / "checkpoint.safetensors";
-  emulated dev;
-  training_set pictures = small_set();
-  unet_config linear = network;
-  linear.output = unet_output::linear;
-  trainer<fp16, emulated> t(dev, linear, small_options(), pictures, 1);
-  cpu host(1);
-  unet<float, cpu> steep(host, linear);
-  steep.initialise(host, 1);
-  for (parameter const& p : steep.parameters()) {
-    if (!p.name.starts_with("output.")) continue;
-    for (std::int64_t i = p.offset; i < p.offset + p.size; ++i) steep.weights()[i] *= 200;
-  }
-  t.start_from(host, steep);
-  auto const before = weights(t);
-  auto const kept = [&](char const* key) {
-    t.save_checkpoint(path);
-    return safetensors_file(path).metadata(key);
-  };
-  CHECK(std::isfinite(t.step().loss));
-  CHECK(kept("unetdn.skipped") == "1");
-  CHECK(kept("unetdn.updates") == "0");
-  CHECK(kept("unetdn.loss_scale") == "32768");
-  CHECK((weights(t) == before));
-  for (int i = 0; i < 15 && kept("unetdn.updates") == "0"; ++i) t.step();
-  CHECK(kept("unetdn.updates") == "1");
-  CHECK((weights(t) != before));
+TEMPLATE_LIST_TEST_CASE("a step whose gradients overflow fp16 halves the loss scale and changes no weight", "",
+                        rows_of<fp16>) {
+  on_one_device<TestType>(thread_order::forward, [](auto& dev) {
+    using device = std::remove_reference_t<decltype(dev)>;
+    temporary_folder const folder;
+    auto const path = folder.path / "checkpoint.safetensors";
+    training_set pictures = small_set();
+    unet_config linear = network;
+    linear.output = unet_output::linear;
+    trainer<fp16, device> t(dev, linear, small_options(), pictures, 1);
+    cpu host(1);
+    unet<float, cpu> steep(host, linear);
+    steep.initialise(host, 1);
+    for (parameter const& p : steep.parameters()) {
+      if (!p.name.starts_with("output.")) continue;
+      for (std::int64_t i = p.offset; i < p.offset + p.size; ++i) steep.weights()[i] *= 200;
+    }
+    t.start_from(host, steep);
+    auto const before = weights(t);
+    auto const kept = [&](char const* key) {
+      t.save_checkpoint(path);
+      return safetensors_file(path).metadata(key);
+    };
+    CHECK(std::isfinite(t.step().loss));
+    CHECK(kept("unetdn.skipped") == "1");
+    CHECK(kept("unetdn.updates") == "0");
+    CHECK(kept("unetdn.loss_scale") == "32768");
+    CHECK((weights(t) == before));
+    for (int i = 0; i < 15 && kept("unetdn.updates") == "0"; ++i) t.step();
+    CHECK(kept("unetdn.updates") == "1");
+    CHECK((weights(t) != before));
+  });
 }

@@ -40,8 +40,8 @@ struct extent3 {
 /// Threads that execute together: the unit of shuffles, matrix loads and matrix products.
 inline constexpr int warp_size = 32;
 
-/// Most bytes of shared memory that a block may have on the GPUs we build for (compute capability 9.0).
-inline constexpr int max_shared_bytes = 227 * 1024;
+/// Most bytes of shared memory that a block may have on every GPU from compute capability 8.0 on (8.6 has the least).
+inline constexpr int max_shared_bytes = 99 * 1024;
 
 /// A kernel is a trivially copyable struct. Its members are the arguments; `operator()(Block&, shared&)` is the body
 /// that every thread runs; `threads` is the block size; `shared` is the block's shared memory: a struct, a union of

@@ -359,13 +359,22 @@ class emulated {
   static void release(void* p) noexcept {
     if (p) ::operator delete(static_cast<unsigned char*>(p) - guard, std::align_val_t(alignment));
   }
-  static void upload(void* to, void const* from, std::size_t bytes) { copy(to, from, bytes); }
-  static void download(void* to, void const* from, std::size_t bytes) { copy(to, from, bytes); }
+  void upload(void* to, void const* from, std::size_t bytes) {
+    allow("upload");
+    copy(to, from, bytes);
+  }
+  void download(void* to, void const* from, std::size_t bytes) {
+    allow("download");
+    copy(to, from, bytes);
+  }
   static void copy(void* to, void const* from, std::size_t bytes) {
     if (bytes) std::memcpy(to, from, bytes);  // empty spans may be null, which memcpy must not be given
   }
   static void fill_zero(void* p, std::size_t bytes) { std::memset(p, 0, bytes); }
-  void synchronize() { settle(position_); }
+  void synchronize() {
+    allow("synchronize");
+    settle(position_);
+  }
 
   /// What limit_memory says; without it, the largest number.
   std::size_t available_bytes() const { return available_; }
@@ -377,7 +386,12 @@ class emulated {
   struct mark {
     std::uint64_t position = 0;
   };
-  struct graph {};
+  class graph {
+    friend class emulated;
+    bool tried_ = false;
+    void const* scratch_ = nullptr;
+    std::vector<std::string> launches_;
+  };
   static void* allocate_host(std::size_t bytes) { return allocate(bytes); }
   static void release_host(void* p) noexcept { release(p); }
   void upload_async(void* to, void const* from, std::size_t bytes) {
@@ -390,14 +404,39 @@ class emulated {
     transfers_.push_back({to, true, {source, source + bytes}, ++position_});
     std::memset(to, 0xFF, bytes);
   }
+  /// Whether no asynchronous copy is under way.
+  bool idle() const { return transfers_.empty(); }
   void set(mark& m) const { m.position = position_; }
-  void wait(mark& m) { settle(m.position); }
-  template <class F> static void repeat(graph&, F&& work) { work(); }
+  void wait(mark& m) {
+    allow("wait");
+    settle(m.position);
+  }
+  /// Throws kernel_fault where a GPU could not capture the work, or launches differ from those it would have captured.
+  template <class F> void repeat(graph& g, F&& work) {
+    if (!std::exchange(g.tried_, true)) return work();
+    struct until_the_end {
+      emulated& dev;
+      explicit until_the_end(emulated& d) : dev{d} {
+        dev.launched_.clear();
+        dev.repeating_ = true;
+      }
+      ~until_the_end() { dev.repeating_ = false; }
+    };
+    {
+      until_the_end const repeating(*this);
+      work();
+    }
+    if (std::exchange(g.scratch_, scratch_) != scratch_) g.launches_.clear();  // a GPU captures anew
+    if (g.launches_.empty()) g.launches_ = launched_;
+    if (g.launches_ != launched_)
+      throw kernel_fault("repeat: the work is not what it was before, but a GPU would repeat that");
+  }
   static void begin_range(char const*) {}
   static void end_range() {}
 
   void* scratch(std::size_t bytes) {
     if (bytes > scratch_bytes_) {
+      allow("growing scratch");
       release(std::exchange(scratch_, nullptr));
       scratch_bytes_ = 0;
       scratch_ = allocate(bytes);
@@ -445,6 +484,10 @@ class emulated {
     std::vector<unsigned char> bytes;
     std::uint64_t position;  // in the queue
   };
+  void allow(char const* what) const {
+    if (repeating_)
+      throw kernel_fault(text(what, " in work to repeat: a GPU captures that, and can then neither wait nor allocate"));
+  }
   void settle(std::uint64_t position) {
     auto const later =
         std::find_if(transfers_.begin(), transfers_.end(), [&](transfer const& t) { return t.position > position; });
@@ -475,7 +518,9 @@ class emulated {
   std::size_t scratch_bytes_ = 0;
   bool tf32_ = false;
   std::size_t available_ = std::numeric_limits<std::size_t>::max();
-  std::vector<transfer> transfers_;  // on their way, as far as the host can know
+  bool repeating_ = false;
+  std::vector<std::string> launched_;  // in work that is being repeated
+  std::vector<transfer> transfers_;    // on their way, as far as the host can know
   std::uint64_t position_ = 0;
 };
 static_assert(device<emulated>);
@@ -529,10 +574,9 @@ class emulated::block {
   /// Begins to copy 16 bytes from global to shared memory, or 16 zeros where not `valid` (nothing is then read).
   template <class T> void copy_async(T* s_to, T const* from, bool valid = true) {
     require_row(s_to, "copy_async target");
+    if (reinterpret_cast<std::uintptr_t>(from) % 16) throw kernel_fault("copy_async source is not aligned to 16 bytes");
     detail::block_machine::async_copy c{s_to, {}};
     if (valid) {
-      if (reinterpret_cast<std::uintptr_t>(from) % 16)
-        throw kernel_fault("copy_async source is not aligned to 16 bytes");
       // Read here, so that AddressSanitizer names the kernel's line. The target is NaN until the data arrives.
       for (int i = 0; i < int(16 / sizeof(T)); ++i)
         std::memcpy(c.data + std::size_t(i) * sizeof(T), from + i, sizeof(T));
@@ -700,7 +744,10 @@ template <class K> void emulated::run(extent3 blocks, K const& k) {
   static_assert(alignof(shared) <= detail::block_machine::shared_alignment);
   check(blocks.x > 0 && blocks.y > 0 && blocks.z > 0, "a launch of ", blocks.x, " x ", blocks.y, " x ", blocks.z,
         " blocks: every extent must be positive");
+  check(blocks.y <= 65535 && blocks.z <= 65535, "a launch of ", blocks.x, " x ", blocks.y, " x ", blocks.z,
+        " blocks: a GPU takes 65535 in the second and third extent");
   if (watch_.recording) kernels_.push_back(detail::kernel_name<K>());
+  if (repeating_) launched_.push_back(text(detail::kernel_name<K>(), ' ', blocks.x, ' ', blocks.y, ' ', blocks.z));
   for (auto& m : machines_) m.prepare(detail::kernel_name<K>(), K::threads, sizeof(shared), watch_);
   int const count = blocks.x * blocks.y * blocks.z;
   pool_->run(count, [&](int chunk, int worker) {

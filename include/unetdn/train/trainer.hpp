@@ -414,6 +414,18 @@ template <class T, class Device> class trainer {
       host_buffer<update_state, Device> result;
       typename Device::mark finished;  // result may be read
     };
+    explicit queue_of_steps(Device& dev) : device{&dev} {}
+    queue_of_steps(queue_of_steps const&) = delete;
+    queue_of_steps& operator=(queue_of_steps const&) = delete;
+    /// A step that is still under way, after an error, copies from and to the slots.
+    ~queue_of_steps() {
+      try {
+        device->synchronize();
+      } catch (...) {  // it has ended all the same
+      }
+    }
+
+    Device* device;
     std::unique_ptr<cpu> host;
     buffer<std::uint8_t, Device> crops;  // [N,P,P,C], clean ones, then their noisy twins where there are
     buffer<update_state, Device> state;
@@ -422,7 +434,7 @@ template <class T, class Device> class trainer {
   };
 
   void prepare_queue(int host_threads) {
-    queue_ = std::make_unique<queue_of_steps>();
+    queue_ = std::make_unique<queue_of_steps>(*device_);
     queue_->host = std::make_unique<cpu>(host_threads);
     std::size_t const bytes = static_cast<std::size_t>(target_.size()) * (pictures_->paired() ? 2 : 1);
     queue_->crops = buffer<std::uint8_t, Device>(*device_, bytes);

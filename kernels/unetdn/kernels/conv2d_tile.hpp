@@ -32,12 +32,19 @@ template <class T, int Pieces> UNETDN_HD constexpr int spread_transposed(int row
   return piece ^ (row >> 1 & 1) * 2;
 }
 
+/// The address of the 16 bytes that *p lies in.
+template <class T> UNETDN_DEVICE T const* piece_around(T const* p) {
+  return reinterpret_cast<T const*>(reinterpret_cast<std::uintptr_t>(p) & ~std::uintptr_t(15));
+}
+
 /// Begins to bring one piece to shared memory: `count` elements exist in it, none where it is not positive; the others
 /// become zero. Where the window is `aligned`, whole pieces come asynchronously.
 template <class T, class Block>
 UNETDN_DEVICE void fetch_piece(Block& block, T* s_to, T const* from, int count, bool aligned) {
-  if (count <= 0 || (aligned && count >= piece_size<T>)) {
-    block.copy_async(s_to, from, count > 0);
+  if (count <= 0) {
+    block.copy_async(s_to, piece_around(from), false);  // nothing is read, and yet the address must be aligned
+  } else if (aligned && count >= piece_size<T>) {
+    block.copy_async(s_to, from);
   } else {
     piece<T> const r_piece = load_piece(from, count, false);
     copy_aligned<16>(s_to, r_piece.r);
