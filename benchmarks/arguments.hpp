@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <algorithm>
+#include <charconv>
 #include <sstream>
 #include <string>
+#include <system_error>
 
 #include <unetdn/core/error.hpp>
 
@@ -10,7 +12,7 @@
 
 namespace benchmarks {
 
-/// A convolution from c to k channels on n pictures of h x w; k = 0: pooling alone.
+/// A convolution from c to k channels on n pictures of h x w; k = 0: only what needs no k.
 struct layer {
   int n, h, w, c, k;
 };
@@ -27,10 +29,21 @@ inline layer parse_shape(std::string const& from) {
   return l;
 }
 
-/// The value of option `name` at argv[i], as "--name value" or "--name=value"; moves i past it.
+/// A number of threads, 0 for one a core. Throws argument_error where it is not.
+inline int parse_threads(std::string const& from) {
+  int threads = 0;
+  auto const [end, failure] = std::from_chars(from.data(), from.data() + from.size(), threads);
+  unetdn::check(failure == std::errc() && end == from.data() + from.size() && threads >= 0, "--threads is '", from,
+                "'; it must be a whole number from 0 on");
+  return threads;
+}
+
+/// The value of option `name` at argv[i], as "--name value" or "--name=value"; moves i past it. Throws argument_error
+/// where the value is missing.
 inline bool option(int argc, char** argv, int& i, std::string const& name, std::string& value) {
   std::string const arg = argv[i];
-  if (arg == name && i + 1 < argc) {
+  if (arg == name) {
+    unetdn::check(i + 1 < argc, name, " needs a value");
     value = argv[++i];
     return true;
   }

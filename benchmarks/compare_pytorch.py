@@ -83,8 +83,11 @@ class Peer:
         timer = threading.Timer(limit, lambda: (ended.set(), self.process.kill())) if limit else None
         if timer:
             timer.start()
-        self.process.stdin.write(f"{repetitions}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{repetitions}\n")
+            self.process.stdin.flush()
+        except OSError:  # it has ended: there is no line to read either
+            pass
         line = self.process.stdout.readline()
         if timer:
             timer.cancel()
@@ -227,9 +230,10 @@ Image.fromarray((y * 255 + 0.5).astype(numpy.uint8)).save(target)
 """
 
 
-def process(command):
+def process(command, threads):
     """Runs a command; its wall time in seconds, and the most memory it had resident in MiB."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["OMP_NUM_THREADS"] = str(threads)  # for PyTorch
     begin = time.perf_counter()
     child = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(child.pid, 0)
@@ -253,6 +257,9 @@ def prepare_startup(folder, base, size):
 
     torch.manual_seed(0)
     net = unet.UNet(base=base).eval()
+    for parameter in net.parameters():  # PyTorch's own beginning fades with depth: the picture would be one grey
+        if parameter.dim() > 1:
+            torch.nn.init.kaiming_normal_(parameter)
     unet.save(net, folder / "weights.safetensors")
     torch.onnx.export(net, (torch.rand(1, 3, size, size),), str(folder / "network.onnx"), input_names=["x"],
                       dynamo=False)
@@ -275,17 +282,18 @@ def startup(options):
         weights, noisy = folder / "weights.safetensors", folder / "noisy.png"
         commands = {
             "ours": [options.build / "examples/denoise", "--weights", weights, noisy, "--out", folder / "ours.png",
-                     "--threads", options.threads, "--force", "--quiet"],
+                     "--device", "cpu", "--threads", options.threads, "--force", "--quiet"],
             "PyTorch": [sys.executable, ROOT / "docs/unet.py", weights, noisy, folder / "PyTorch.png"],
             "ONNX Runtime": [sys.executable, "-c", ONNX_PROGRAM, folder / "network.onnx", noisy,
                              folder / "ONNX Runtime.png", options.threads],
         }
         for command in commands.values():  # fills the page cache, writes bytecode
-            process(command)
+            process(command, options.threads)
         for peer in ("PyTorch", "ONNX Runtime"):
             if largest_difference(folder / "ours.png", folder / f"{peer}.png") > 1:
                 raise SystemExit(f"compare_pytorch.py: {peer}'s picture is not ours")
-        rounds = [{name: process(command) for name, command in commands.items()} for _ in range(options.rounds)]
+        rounds = [{name: process(command, options.threads) for name, command in commands.items()}
+                  for _ in range(options.rounds)]
     for peer in ("PyTorch", "ONNX Runtime"):
         entry = dict(kind="startup", case={"base": options.base, "size": options.size}, setting=peer,
                      ours=[r["ours"][0] for r in rounds], theirs=[r[peer][0] for r in rounds],

@@ -39,14 +39,16 @@ def network_lines(lines):
 
 
 def read(path):
-    text = path.read_text()
     try:
-        document = json.loads(text)
-        rows = google_benchmark(document) if "benchmarks" in document else network_lines([text])
-    except json.JSONDecodeError:
-        rows = network_lines(text.splitlines())
-    except (KeyError, TypeError) as error:
-        raise SystemExit(f"compare_runs.py: {path} is no result of the benchmarks ({error!r} is missing)")
+        text = path.read_text()
+        try:
+            document = json.loads(text)
+        except ValueError:  # one value a line
+            rows = network_lines(text.splitlines())
+        else:
+            rows = google_benchmark(document) if "benchmarks" in document else network_lines([text])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SystemExit(f"compare_runs.py: {path} is no result of the benchmarks: {error!r}")
     return {name: tuple(statistics.median(column) for column in zip(*values)) for name, values in rows.items()}
 
 

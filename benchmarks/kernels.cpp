@@ -2,14 +2,15 @@
 // Speed of the operations on the cpu device: operations and bytes a second, as shares of the multiply-add peak ("of
 // peak") and of the copying speed of memory ("of copy") that are measured right beside; by the median of a row's
 // passes, whose mean is the time that is printed. What stays in caches moves more than memory could. Where its library
-// was found, oneDNN's convolutions have rows beside ours.
+// was found in version 2, oneDNN's convolutions have rows beside ours.
 //
 //   kernels [--shape n,h,w,c,k]... [--threads N] [--benchmark_filter=...] [--benchmark_out=run.json]
 //
-// Each --shape adds convolutions from c to k channels (k = 0: pooling alone) on n pictures of h x w; without any,
-// the layers of a U-Net with 64 base channels on a 256 x 256 picture. UNETDN_ISA chooses the instruction set;
-// UNETDN_CONV=direct switches Winograd's algorithm off. Each operation is first compared with its definition in double,
-// at some random elements; one that differs is not timed. compare_runs.py compares two files of --benchmark_out.
+// Each --shape adds the operations on n pictures of h x w with c channels, convolutions having k outputs (k = 0: no
+// convolutions); without any, the layers of a U-Net with 64 base channels on a 256 x 256 picture. UNETDN_ISA chooses
+// the instruction set; UNETDN_CONV=direct switches Winograd's algorithm off. Each operation is first compared with its
+// definition in double, at some random elements; one that differs is not timed. compare_runs.py compares two files of
+// --benchmark_out.
 #include <algorithm>
 #include <benchmark/benchmark.h>
 #include <chrono>
@@ -35,6 +36,7 @@
 #include <unetdn/ops/conv_transpose2d.hpp>
 #include <unetdn/ops/elementwise.hpp>
 #include <unetdn/ops/max_pool2d.hpp>
+#include <unetdn/ops/output_layer.hpp>
 #include <unetdn/ops/reduce.hpp>
 #include <unetdn/ops/relu.hpp>
 #include <unetdn/ops/sigmoid.hpp>
@@ -51,6 +53,7 @@ using namespace unetdn;
 using benchmarks::layer;
 using benchmarks::option;
 using benchmarks::parse_shape;
+using benchmarks::parse_threads;
 
 std::vector<layer> const unet_layers{{1, 256, 256, 3, 64},    {1, 256, 256, 16, 16}, {1, 256, 256, 64, 64},
                                      {1, 128, 128, 128, 128}, {1, 64, 64, 256, 256}, {1, 32, 32, 512, 512},
@@ -401,6 +404,62 @@ void add_max_pool2d(cpu& dev, layer const& l) {
   });
 }
 
+/// From c channels to a picture of three, with a sigmoid.
+void add_output_layer(cpu& dev, layer const& l) {
+  output_layer_shape const s{l.c, 3};
+  unetdn::shape const xs{l.n, l.h, l.w, l.c}, ys{l.n, l.h, l.w, s.out};
+  auto const o = std::make_shared<operands>(dev, xs, ys, conv2d_weight_size<cpu>(s.conv()));
+  auto const dx = std::make_shared<tensor<float, cpu>>(dev, xs);
+  std::string const name = label({l.n, l.h, l.w, l.c, s.out});
+  auto const weight = [=](int k, int c) { return std::size_t(k) * l.c + c; };
+  auto const fresh = [=] {
+    o->randomise();
+    auto const canonical = random_values(std::size_t(s.out) * l.c);
+    conv2d_pack_weights<cpu, float>(s.conv(), std::span<float const>{canonical}, weights_of(*o));
+    return canonical;
+  };
+
+  auto const forward = [=, &dev] {
+    output_layer_forward<float>(dev, s, o->x.view(), o->w.data(), o->b.data(), o->y.view(), {true});
+  };
+  add("output_layer/forward/" + name, dev, output_layer_cost(s, xs, false), direct_limit, forward, [=] {
+    auto const w = fresh();
+    auto const where = places(ys);
+    forward();
+    return agree(values(o->y, where), each(where, [&](place p) {
+                   double sum = o->b.data()[p.c];
+                   for (int c = 0; c < l.c; ++c) sum += at(o->x, p.n, p.y, p.x, c) * w[weight(p.c, c)];
+                   return 1 / (1 + std::exp(-sum));
+                 }));
+  });
+
+  auto const backward = [=, &dev] {
+    output_layer_backward<float>(dev, s, o->x.view(), o->w.data(), o->y.view(), dx->view(), true, o->dw.data(),
+                                 o->b.data(), false);
+  };
+  add("output_layer/backward/" + name, dev, output_layer_cost(s, xs, true), direct_limit, backward, [=] {
+    auto const w = fresh();
+    auto const where = places(xs);
+    backward();
+    auto const gradient = each(where, [&](place p) {
+      double sum = 0;
+      for (int k = 0; k < s.out; ++k) sum += at(o->y, p.n, p.y, p.x, k) * w[weight(k, p.c)];
+      return at(o->x, p) > 0 ? sum : 0.0;
+    });
+    auto const which = places({1, 1, l.c, s.out});
+    auto const got =
+        each(which, [&](place p) { return double(o->dw.data()[detail::layout<cpu>(s.conv()).index(p.x, 0, p.c)]); });
+    return agree(values(*dx, where), gradient) && agree(got, each(which, [&](place p) {
+                                                          double sum = 0;
+                                                          for (int n = 0; n < l.n; ++n)
+                                                            for (int y = 0; y < l.h; ++y)
+                                                              for (int x = 0; x < l.w; ++x)
+                                                                sum += at(o->x, n, y, x, p.x) * at(o->y, n, y, x, p.c);
+                                                          return sum;
+                                                        }));
+  });
+}
+
 /// What is bound by memory: one window of n x h x w x c elements, and for the update as many parameters.
 void add_elementwise(cpu& dev, layer const& l) {
   unetdn::shape const xs{l.n, l.h, l.w, l.c};
@@ -583,7 +642,7 @@ int run(int argc, char** argv) {
     if (option(argc, argv, i, "--shape", value))
       layers.push_back(parse_shape(value));
     else if (option(argc, argv, i, "--threads", value))
-      threads = std::atoi(value.c_str());
+      threads = parse_threads(value);
     else
       throw argument_error(text("'", argv[i], "' is no option; there are --shape n,h,w,c,k and --threads N"));
   }
@@ -603,6 +662,7 @@ int run(int argc, char** argv) {
     }
     if (l.k > 0 && l.c > 3) add_conv_transpose2d(dev, l);
     if (l.c > 3) add_max_pool2d(dev, l);
+    if (l.c > 3) add_output_layer(dev, l);
     add_elementwise(dev, l);
   }
   benchmark::RunSpecifiedBenchmarks();

@@ -1,23 +1,36 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what the benchmark `kernels` measured as a Markdown table.
+"""Runs the benchmark `kernels` and writes what it measured as a Markdown table.
 
-    build/release/benchmarks/kernels --benchmark_out=run.json
-    UNETDN_CONV=direct build/release/benchmarks/kernels --benchmark_filter='^conv2d/' --benchmark_out=direct.json
-    python3 benchmarks/kernels_table.py run.json --direct direct.json --out docs/benchmarks/cpu_kernels.md
+    python3 benchmarks/kernels_table.py --out docs/benchmarks/cpu_kernels.md [-- --shape 1,256,256,64,64 ...]
 
-Times are medians. Beside a 3x3 convolution stand its own time by direct convolution, and oneDNN's by each of its ways,
-as shares of the multiply-add peak of the same minute; a share above 1 does fewer multiplications than the definition.
+It runs twice, the 3x3 convolutions by direct convolution too; arguments after -- go to both. What was measured stays in
+--results. Times are medians. Beside a 3x3 convolution stand its own time by direct convolution, and oneDNN's by each of
+its ways, as shares of the multiply-add peak of the same minute; a share above 1 does fewer multiplications than the
+definition.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import re
+import subprocess
 
-from machine import commit, processor
+from machine import ROOT, commit, processor
 
 PEERS = ("direct", "winograd", "bf16", "int8")
+
+
+def measure(options, name, arguments, environment):
+    """The file that a run of the benchmark has written, with where that was in its context."""
+    path = options.results / f"{name}.json"
+    command = [options.build / "benchmarks/kernels", f"--benchmark_out={path}", *options.arguments, *arguments]
+    subprocess.run([str(word) for word in command], check=True, env=os.environ | environment)
+    document = json.loads(path.read_text())
+    document["context"] |= {"processor": processor(), "commit": commit()}
+    path.write_text(json.dumps(document, indent=1))
+    return path
 
 
 def rows(path):
@@ -59,19 +72,26 @@ def others(ours):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=pathlib.Path)
-    parser.add_argument("--direct", type=pathlib.Path, help="the same with UNETDN_CONV=direct")
+    parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build/release")
+    parser.add_argument("--results", type=pathlib.Path, default=ROOT / "build/kernels", help="folder for the JSON files")
+    parser.add_argument("--written", action="store_true", help="write the table of what is in --results; measure nothing")
     parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("arguments", nargs="*", help="for the benchmark, after --")
     options = parser.parse_args()
-    context, ours = rows(options.run)
-    direct = rows(options.direct)[1] if options.direct else {}
+    options.results.mkdir(parents=True, exist_ok=True)
+    if not options.written:
+        measure(options, "default", [], {})
+        measure(options, "direct", ["--benchmark_filter=^conv2d/"], {"UNETDN_CONV": "direct"})
+    context, ours = rows(options.results / "default.json")
+    direct = rows(options.results / "direct.json")[1]
     peaks = sorted(row["peak"] for row in ours.values())
     copies = sorted(row["copy"] for row in ours.values())
-    lines = [f"# Operations on {processor()}", "",
-             f"Measured {context['date'][:10]} at commit {commit()} by `benchmarks/kernels` on {context['threads']} "
-             f"threads, instruction set {context['instruction set']}; oneDNN {context['oneDNN']}. The multiply-add peak "
-             f"was {peaks[0]:.0f} to {peaks[-1]:.0f} GFLOP/s, copying {copies[0]:.1f} to {copies[-1]:.1f} GB/s; each "
-             "row is set beside those of its own minute. `benchmarks/kernels_table.py` wrote this page and says how.",
+    lines = [f"# Operations on {context['processor']}", "",
+             f"Measured {context['date'][:10]} at commit {context['commit']} by `benchmarks/kernels` on "
+             f"{context['threads']} threads, instruction set {context['instruction set']}; oneDNN {context['oneDNN']}. The "
+             f"multiply-add peak was {peaks[0]:.0f} to {peaks[-1]:.0f} GFLOP/s, copying {copies[0]:.1f} to "
+             f"{copies[-1]:.1f} GB/s; each row is set beside those of its own minute. `benchmarks/kernels_table.py` wrote "
+             "this page and says how.",
              "", "## 3x3 convolutions", "", *convolutions(ours, direct), "", "## All others", "", *others(ours)]
     options.out.write_text("\n".join(lines) + "\n")
 

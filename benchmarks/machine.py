@@ -22,5 +22,7 @@ def processor():
 
 
 def commit():
-    done = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, text=True)
+    """The commit that is checked out; with "-dirty" where files differ from it."""
+    done = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"],
+                          stdout=subprocess.PIPE, text=True)
     return done.stdout.strip() or "unknown"

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -256,7 +257,7 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     return run(s);
-  } catch (unetdn::error const& e) {
+  } catch (std::exception const& e) {
     std::cerr << "network: " << e.what() << '\n';
     return 1;
   }

@@ -37,18 +37,21 @@ stage() {
 
 finish() {
   printf '\n%s%d s in all\n' "$summary" "$SECONDS"
-  if ! nvcc_is_here; then
-    echo "NOT CHECKED: no nvcc here, so no kernel was compiled for a GPU and nothing was linked with unetdn::cuda"
+  if ! compgen -G 'build/*/kernels/libunetdn_cuda.a' >/dev/null; then
+    echo "NOT CHECKED: no nvcc here, or too old a one, so no kernel was compiled for a GPU and nothing was linked with unetdn::cuda"
+  fi
+  if [[ $(uname -m) == x86_64 ]] && ! grep -qw avx512f /proc/cpuinfo; then
+    echo "NOT CHECKED: this processor has no AVX-512, so the bodies for it were compiled and did not run"
+  fi
+  if [[ $fast == no ]] && ! arm_is_here; then
+    echo "NOT CHECKED: no compiler for 64-bit ARM or no qemu-aarch64 here"
   fi
   echo "$passed passed, $failed failed"
   ((failed == 0))
   exit
 }
 
-# Where cmake/cuda.cmake finds it.
-nvcc_is_here() {
-  PATH=$PATH:${CUDA_HOME:-}/bin:${CUDA_PATH:-}/bin:/usr/local/cuda/bin command -v "${CUDACXX:-nvcc}" >/dev/null
-}
+arm_is_here() { command -v aarch64-linux-gnu-g++ && command -v qemu-aarch64; } >/dev/null
 
 jobs=$(nproc)
 
@@ -104,7 +107,7 @@ stage "clang++ with AddressSanitizer and UndefinedBehaviorSanitizer: build" buil
 stage "ThreadSanitizer: build" build tsan && stage "ThreadSanitizer: tests" run_thread_tests
 stage "fuzzing: build" build fuzz && stage "fuzzing" tests/fuzz/run.sh
 stage "consumers" tests/consume/run.sh
-if command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null; then
+if arm_is_here; then
   stage "64-bit ARM, emulated" tests/arm/run.sh
 fi
 if clang-format --version | grep -q 'version 14\.'; then

@@ -50,15 +50,18 @@ template <class T = double> std::vector<T> random_values(std::size_t count, unsi
 
 template <class T> std::vector<double> widened(std::vector<T> const& v) { return {v.begin(), v.end()}; }
 
-/// A window of the given shape: dense, or a crop of some channels of a larger picture (so pixels, rows and pictures
-/// have gaps and nothing is aligned). What lies outside the window must not change.
+/// A window of the given shape: dense, from a cache line on like the arena's, or a crop of some channels of a larger
+/// picture (so pixels, rows and pictures have gaps and nothing is aligned). What lies outside must not change.
 template <class T> class window {
  public:
   window(unetdn::shape s, bool inside_larger) : shape_{s} {
     int const rim = inside_larger ? 1 : 0;
     int const h = s.h + 3 * rim, w = s.w + 2 * rim, c = s.c + 5 * rim;
-    memory_.assign(std::size_t(s.n) * h * w * c + 1, guard);
-    unetdn::view<T> const whole{memory_.data() + rim, s.n, h, w, c};
+    constexpr std::size_t line = 64;
+    memory_.assign(std::size_t(s.n) * h * w * c + line / sizeof(T) + 1, guard);
+    std::size_t const past_line = reinterpret_cast<std::uintptr_t>(memory_.data()) % line;
+    T* const begin = memory_.data() + (line - past_line) % line / sizeof(T) + rim;
+    unetdn::view<T> const whole{begin, s.n, h, w, c};
     view_ = inside_larger ? whole.crop(2, 1, s.h, s.w).channels(3, s.c) : whole;
   }
   window(unetdn::shape s, bool inside_larger, std::vector<T> const& values) : window(s, inside_larger) { set(values); }

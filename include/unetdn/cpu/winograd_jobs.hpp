@@ -46,8 +46,8 @@ struct winograd_tiles {
 /// There are three orders of one arithmetic, so the bits are the same. With many tiles the transformed weights are
 /// shared and a unit is a block of tiles: panel by panel, whose sums stay near, or with large weights point by point,
 /// which reads the weights for larger blocks and so fewer times. With few tiles their transformed inputs are shared and
-/// a unit is a panel of outputs, which transforms its weights some channels at a time: of deep layers' weights no
-/// transformed copy, four times their size, ever exists.
+/// a unit is a panel of outputs, which transforms its weights some channels at a time: of the weights of the deepest
+/// layers, which have the fewest tiles, no transformed copy, four times their size, exists.
 template <class T> struct winograd_correlation {
   view<T const> x;
   view<T> y;
@@ -80,8 +80,10 @@ template <class T> struct winograd_correlation {
     // --benchmark_filter=conv2d --shape 1,64,64,512,256`).
     constexpr std::int64_t large_weights = 512 * 256;
     tiles = winograd_tiles{y.n, y.h, y.w};
-    cut(tiles.count() > few_tiles || panels().panels() < workers,
-        std::int64_t(channels()) * panels().outputs >= large_weights, workers);
+    // Too few panels for all workers are still better than blocks of a tile or two, each of which reads all weights.
+    bool const many_workers = panels().panels() < workers && tiles.count() >= 8 * workers;
+    cut(tiles.count() > few_tiles || many_workers, std::int64_t(channels()) * panels().outputs >= large_weights,
+        workers);
     plan_stores();
   }
   /// Chooses the order; for plan() and tests.

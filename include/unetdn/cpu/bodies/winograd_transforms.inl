@@ -60,8 +60,9 @@ template <class T> struct winograd_a {
 /// G w: three weights.
 template <class T> struct winograd_g {
   UNETDN_ALWAYS_INLINE void operator()(vec<T> const (&w)[3], vec<T> (&o)[6]) const {
-    vec<T> const even1 = T(-2.0 / 3) * w[0] - T(1.0 / 3) * w[2];
-    vec<T> const even2 = T(1.0 / 6) * w[0] + T(1.0 / 3) * w[2];
+    vec<T> const third = rounded<T>(T(1.0 / 3) * w[2]);
+    vec<T> const even1 = T(-2.0 / 3) * w[0] - third;
+    vec<T> const even2 = T(1.0 / 6) * w[0] + third;
     o[0] = w[0];
     o[1] = even1 - root2<T> / 3 * w[1];
     o[2] = even1 + root2<T> / 3 * w[1];
