@@ -1100,10 +1100,9 @@ void write_image(std::filesystem::path const& path, image const& picture, write_
   bool const pnm = extension == ".ppm" || extension == ".pgm" || extension == ".pnm";
   auto const refuse = [&](std::string_view what) { throw file_error(path.string(), what); };
   if (extension != ".png" && !jpeg && !pnm) refuse("can't be written; name it .png, .jpg, .jpeg, .ppm, .pgm or .pnm");
-  if ((jpeg || pnm) && picture.has_alpha()) {
-    refuse("can't hold the picture's alpha channel; name it .png or leave alpha out");
-  }
-  if (extension == ".pgm" && picture.channels == 3) refuse("can't hold colour; name it .ppm or .png");
+  check(!(jpeg || pnm) || !picture.has_alpha(), path.string(),
+        ": can't hold the picture's alpha channel; name it .png or leave alpha out");
+  check(extension != ".pgm" || picture.channels != 3, path.string(), ": can't hold colour; name it .ppm or .png");
   if (extension == ".png") {
     write_file_atomically(path, encode_png(picture));
   } else if (jpeg) {

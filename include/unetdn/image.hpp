@@ -257,8 +257,8 @@ image decode_image(std::span<std::byte const> bytes, std::string_view name, read
 /// extension.
 ///
 /// Samples are clamped to [0, 1] and rounded half to even; NaN becomes 0. Reading an 8-bit PNG and writing it gives the
-/// same samples. The file appears whole or not at all. Throws file_error when the format can't hold the picture or the
-/// file can't be written, argument_error when the picture or an option is not valid.
+/// same samples. The file appears whole or not at all. Throws argument_error, which names the file, where its format
+/// cannot hold the picture, and where the picture or an option is not valid; file_error where it cannot be written.
 void write_image(std::filesystem::path const& path, image const& picture, write_options const& options = {});
 
 /// The bytes of a PNG file with this picture. Throws argument_error when it is not valid, or when it has 16 bits in a

@@ -429,6 +429,8 @@ TEST_CASE("weight files that do not fit are refused by name") {
   refused("multiple of 8");
   write({{"unetdn.base", "16"}}, false, false, false);
   refused("encoder.0.conv1.weight");
+  write({{"unetdn.base", "1024"}, {"unetdn.levels", "6"}}, false, false, false);
+  refused("tensors");  // and not for want of 400 GB
   write({{"unetdn.output", "tanh"}}, false, false, false);
   refused("tanh");
   write({}, true, false, false);

@@ -74,7 +74,7 @@ template <class T> constexpr double half_step = 0;
 template <> constexpr double half_step<double> = 0x1p-53;
 template <> constexpr double half_step<float> = 0x1p-24;
 template <> constexpr double half_step<bf16> = 0x1p-8;
-template <> constexpr double half_step<fp16> = 0x1p-11;
+template <> inline constexpr double half_step<fp16> = 0x1p-11;
 
 /// Numbers of about -1 to 1 with all bits of a float.
 std::vector<double> rough_numbers(std::int64_t count, std::uint32_t seed) {

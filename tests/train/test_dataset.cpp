@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <stdexcept>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include <unetdn/core/tensor.hpp>
+#include <unetdn/generated.hpp>
 #include <unetdn/train/dataset.hpp>
 #include <unetdn/train/schedule.hpp>
 
@@ -426,7 +428,8 @@ TEST_CASE("pictures read later come in by the size of their files, in an order t
     cpu one{1};
     set.prepare(one, 1);
     CHECK(set.reading_seconds() > 0);
-    CHECK(set.reading_seconds_left() == Approx(set.reading_seconds() * 37 / 3));
+    CHECK(set.reading_seconds_left(1 << 30) == Approx(set.reading_seconds() * 37 / 3));
+    CHECK(set.reading_seconds_left(1) < set.reading_seconds() / 3);  // one more at most
     return read;
   };
   auto const chosen = first_three(1);
@@ -495,6 +498,46 @@ TEST_CASE("large pictures are scaled down by whole numbers, and pairs are cut on
   CHECK(pair.clean.width == 2048);  // 4 megapixels, not scaled
   CHECK(pair.clean.pixels == pair.noisy->pixels);
   CHECK(reduced(ramp(3, 1, 1), limits).pixels == ramp(3, 1, 1).pixels);
+}
+
+TEST_CASE("pictures beyond what memory may take are dropped, and read again to the same crops") {
+  constexpr int side = 32, count = 12;
+  auto const crops = [](std::uint64_t memory, bool generated, int* times) {
+    cpu dev{2};
+    training_set set(1);
+    std::mutex counting;
+    auto const picture = [&, times](std::uint64_t i) {
+      std::lock_guard const lock(counting);
+      ++*times;
+      return unetdn::generate_picture(5, i, side, side);
+    };
+    if (generated) {
+      set.generate(picture, count);
+    }
+    reading_options how;
+    how.patch = side;  // windows are no smaller than pictures
+    how.memory = memory;
+    std::vector<training_source> sources;
+    for (std::uint64_t i = 0; i < count; ++i) sources.push_back({[=] { return image_pair{picture(i)}; }, 1});
+    set.read_later(sources, how);
+    std::vector<float> all;
+    tensor<float, cpu> batch(dev, {2, side, side, 1});
+    for (std::int64_t step = 1; step <= 60; ++step) {
+      set.draw(dev, {3, static_cast<std::uint32_t>(step), random_stream::noise}, step, batch.view());
+      all.insert(all.end(), batch.data(), batch.data() + batch.size());
+      CHECK(set.bytes_kept() <= std::max<std::uint64_t>(memory, 2 * side * side));
+    }
+    return all;
+  };
+  for (bool const generated : {false, true}) {
+    int once = 0, again = 0, hardly = 0;
+    auto const all = crops(1 << 20, generated, &once);
+    CHECK(once <= (generated ? 2 : 1) * count);
+    CHECK(crops(4 * side * side, generated, &again) == all);
+    CHECK(again > 2 * count);
+    CHECK(crops(1, generated, &hardly) == all);
+    CHECK(hardly > again);
+  }
 }
 
 TEST_CASE("with many pictures windows become smaller, so that all fit into memory") {

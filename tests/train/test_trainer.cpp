@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <optional>
 #include <unistd.h>
 #include <vector>
 
@@ -216,6 +217,82 @@ TEST_CASE("a checkpoint of another run is refused, and changes nothing") {
   refused(network, small_options(), "");
 }
 
+TEST_CASE("a damaged checkpoint is refused before anything is changed") {
+  temporary_folder const folder;
+  std::filesystem::create_directories(folder.path);
+  auto const path = folder.path / "checkpoint.safetensors";
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer first(device, network, small_options(), pictures);
+  first.step();
+  first.save_checkpoint(path);
+  unetdn::safetensors_file const good(path);
+  unetdn::safetensors_writer file;
+  for (auto const& [key, value] : good.metadata()) file.metadata(key, value);
+  std::vector<std::vector<float>> values;  // which the writer refers to
+  for (auto const& name : good.names()) {
+    values.push_back(good.floats(name));
+    if (name == "average/output.bias") values.back()[0] = std::numeric_limits<float>::quiet_NaN();
+  }
+  std::size_t i = 0;
+  for (auto const& name : good.names()) file.add(name, good.info(name).shape, std::span<float const>(values[i++]));
+  file.write(path);
+  trainer second(device, network, small_options(), pictures);
+  auto const before = weights(second);
+  CHECK_THROWS_WITH(second.load_checkpoint(path), Catch::Contains("average/output.bias"));
+  CHECK(weights(second) == before);
+}
+
+TEST_CASE("a validation picture that comes out exactly right is left out") {
+  temporary_folder const folder;
+  cpu device(1);
+  auto options = small_options();
+  options.rate.peak = 1e-300;  // 0 in float: the network stays one that adds nothing
+  options.batch = 1;
+  unetdn::unet_config residual = network;
+  residual.output = unetdn::unet_output::linear;
+  residual.residual = true;
+  unetdn::image const black(16, 16, 3, 8);
+  unetdn::image const a = unetdn::generate_picture(9, 0, 16, 16), b = unetdn::generate_picture(9, 1, 16, 16);
+  auto const measured = [&](std::vector<unetdn::image_pair> validation) {
+    unetdn::training_set pictures(3);
+    pictures.add(unetdn::image_pair{a, b});
+    trainer t(device, residual, options, pictures);
+    unetdn::run_options how;
+    how.folder = folder.path;
+    how.steps = 1;
+    how.start_over = true;
+    training_run run(t, how, std::move(validation));
+    std::optional<double> psnr;
+    run.run([&](unetdn::run_progress const& p) {
+      psnr = p.psnr;
+      return true;
+    });
+    CHECK(std::filesystem::exists(run.best_path()));
+    return psnr;
+  };
+  double const expected = unetdn::psnr(a.as_view(), b.as_view());
+  CHECK(measured({{black, black}, {a, b}}) == std::optional(expected));
+  CHECK(!measured({{black, black}}));
+}
+
+TEST_CASE("validation pictures are converted as those that are learnt from") {
+  temporary_folder const folder;
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer t(device, network, small_options(), pictures);
+  unetdn::run_options how;
+  how.folder = folder.path;
+  how.steps = 1;
+  unetdn::image with_alpha(16, 16, 4, 8), grey(16, 16, 1, 8);
+  training_run run(t, how, {{with_alpha}, {grey, with_alpha}});
+  for (auto const& p : run.validation()) {
+    CHECK(p.clean.channels == 3);
+    CHECK((!p.noisy || p.noisy->channels == 3));
+  }
+  CHECK(run.run([](unetdn::run_progress const&) { return true; }).last.step == 1);
+}
+
 TEST_CASE("a run validates, keeps the best weights, and can be stopped and resumed") {
   temporary_folder const folder;
   auto const options = small_options();
@@ -299,10 +376,21 @@ TEST_CASE("minutes become a number of steps that a resumed run keeps") {
     });
     REQUIRE(planned > t.steps_done() - 1);
   }
+  how.resume = true;
+  {
+    cpu device(1);
+    unetdn::training_set pictures = small_set();
+    trainer t(device, network, options, pictures);
+    unetdn::run_options with_steps = how;
+    with_steps.minutes = 0;
+    with_steps.steps = planned;
+    training_run run(t, with_steps, {});
+    CHECK(t.options().rate.steps == planned);
+    CHECK(t.options().rate.decay_begins == std::max(t.steps_done(), options.rate.warmup));  // as it was planned
+  }
   cpu device(1);
   unetdn::training_set pictures = small_set();
   trainer t(device, network, options, pictures);
-  how.resume = true;
   training_run run(t, how, {});
   run.run([](unetdn::run_progress const&) { return true; });
   CHECK(t.steps_done() == planned);
@@ -326,6 +414,14 @@ TEST_CASE("a run that cannot be is refused") {
   how.start_over = true;
   CHECK_THROWS_AS(training_run(t, how, {}), unetdn::argument_error);  // both of resume and start over
   how.resume = how.start_over = false;
+  how.provenance["unetdn.init"] = "w\xff";  // which a file could not hold, and the old run would be gone by then
+  CHECK_THROWS_WITH(training_run(t, how, {}), Catch::Contains("unetdn.init"));
+  how.provenance.clear();
+  unetdn::unet_config with_map = network;
+  with_map.noise_map = true;
+  trainer told(device, with_map, small_options(), pictures);
+  unetdn::image const picture(16, 16, 3, 8);
+  CHECK_THROWS_WITH(training_run(told, how, {{picture, picture}}), Catch::Contains("noise map"));
   how.checkpoint_seconds = -1;
   CHECK_THROWS_AS(training_run(t, how, {}), unetdn::argument_error);
   how.checkpoint_seconds = 60;

@@ -167,11 +167,13 @@ class atomic_file {
     if (name_.empty() || !target_.has_filename()) {
       throw file_error(name_, "cannot be written: it names a folder; add a file name");
     }
-    std::error_code ignored;
-    if (std::filesystem::is_symlink(target_, ignored)) {
-      auto const real = std::filesystem::canonical(target_, ignored);
-      if (!real.empty()) target_ = real;
+    std::error_code failure;
+    constexpr int most_links = 40;  // as many as the system follows
+    for (int i = 0; i < most_links && std::filesystem::is_symlink(target_, failure); ++i) {
+      auto const next = std::filesystem::read_symlink(target_, failure);
+      target_ = next.is_absolute() ? next : target_.parent_path() / next;
     }
+    if (std::filesystem::is_symlink(target_, failure)) fail(ELOOP);
     struct stat info {};
     if (::stat(target_.c_str(), &info) != 0) return;  // a new file, or open() below tells what is wrong
     if (S_ISDIR(info.st_mode)) throw file_error(name_, "cannot be written: it is a folder; add a file name");

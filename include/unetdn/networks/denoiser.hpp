@@ -117,7 +117,7 @@ template <class T = float, class Device = cpu> class denoiser {
   /// size; nothing is allocated.
   static memory_need need(Device& dev, unet_config const& config, int width, int height) {
     int const side = std::max(default_tile_side(config), 4 * reach(config));
-    if (std::int64_t(height) * width > std::int64_t(side) * side) {
+    if (!fits(config, side, height, width)) {
       tiling const tiles(config, side);
       width = std::min(width, tiles.core + 2 * tiles.margin);
       height = std::min(height, tiles.core + 2 * tiles.margin);
@@ -138,9 +138,16 @@ template <class T = float, class Device = cpu> class denoiser {
           core{std::max(config.multiple(), (side - 2 * margin) / config.multiple() * config.multiple())} {}
   };
 
+  /// Whether a picture is computed as a whole: it is padded first.
+  static bool fits(unet_config const& config, int side, int height, int width) {
+    std::int64_t const multiple = config.multiple();
+    return round_up(std::int64_t(height), multiple) * round_up(std::int64_t(width), multiple) <=
+           std::int64_t(side) * side;
+  }
+
   void run_window(view<float const> from, view<float> to, std::optional<float> sigma_255) {
     int const side = tile_side_;
-    if (std::int64_t(from.h) * from.w <= std::int64_t(side) * side) {
+    if (fits(network_->config(), side, from.h, from.w)) {
       run_tile(from, to, 0, 0, from.h, from.w, sigma_255);
       tell_progress(1);
       ++runs_done_;

@@ -202,6 +202,14 @@ void check_parameters(parameter_list<Device> const& parameters, safetensors_file
   }
 }
 
+/// A tensor's values. Throws file_error where it is missing or holds one that is no finite number.
+inline std::vector<float> finite_values(safetensors_file const& file, std::string const& name) {
+  std::vector<float> values = file.floats(name);
+  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
+    detail::refuse_contents(file.path(), text("the tensor ", name, " holds a value that is no finite number"));
+  return values;
+}
+
 /// Reads every parameter from tensors `prefix` + name into a flat array on the device. Throws file_error where one is
 /// missing or misshapen, before anything is written, and where a value is no finite number.
 template <class Device, class T>
@@ -209,11 +217,7 @@ void read_parameters(Device& dev, parameter_list<Device> const& parameters, safe
                      std::string const& prefix, T* flat) {
   check_parameters(parameters, file, prefix);
   for (parameter const& p : parameters) {
-    std::vector<float> const values = file.floats(prefix + p.name);
-    if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); })) {
-      detail::refuse_contents(file.path(),
-                              text("the tensor ", prefix, p.name, " holds a value that is no finite number"));
-    }
+    std::vector<float> const values = finite_values(file, prefix + p.name);
     upload(dev, p, std::span<float const>(values), flat);
   }
 }
@@ -270,12 +274,16 @@ template <class T, class Device> class unet {
   /// Reads a weight file. Throws file_error where it is missing, damaged, or not a U-Net's; out_of_memory.
   static unet load(Device& dev, std::filesystem::path const& path) {
     safetensors_file const file(path);
-    unet net(dev, unet_config::from_metadata(file.metadata(), path.string()));
-    if (static_cast<int>(file.names().size()) != net.parameters().count()) {
-      detail::refuse_contents(
-          path.string(), text("has ", file.names().size(), " tensors, but its network has ", net.parameters().count()));
+    unet_config const config = unet_config::from_metadata(file.metadata(), path.string());
+    // A few words of metadata can ask for any amount of memory: what the file has must fit before it is allocated.
+    unet_layers<T, Device> const layers(config);
+    if (static_cast<int>(file.names().size()) != layers.parameters.count()) {
+      detail::refuse_contents(path.string(), text("has ", file.names().size(), " tensors, but its network has ",
+                                                  layers.parameters.count()));
     }
-    read_parameters(dev, net.parameters(), file, "", net.weights());
+    check_parameters(layers.parameters, file, "");
+    unet net(dev, config);
+    read_parameters(dev, layers.parameters, file, "", net.weights());
     return net;
   }
 

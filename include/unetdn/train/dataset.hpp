@@ -2,7 +2,9 @@
 #pragma once
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <numeric>
 #include <optional>
@@ -83,15 +85,16 @@ struct reading_options {
   std::uint64_t seed = 0;                         ///< decides their order, and which windows are kept of large ones
   int patch = 128;                                ///< windows are at least so wide
   bool paired = false;                            ///< they come with noisy twins
-  std::uint64_t memory = std::uint64_t(1) << 30;  ///< bytes that all of them may take: with many, windows are smaller
+  std::uint64_t memory = std::uint64_t(1) << 30;  ///< bytes that all of them may take: with many, windows are smaller,
+                                                  ///< and where even those are too many, some are read again
 };
 
 /// The pictures that a network is trained on: photographs, generated ones, or both; or pairs of a clean and a noisy
 /// picture.
 ///
 /// Training starts with a few. At step s the first photographs_at(s) and generated_at(s) of them take part, which
-/// depends on s alone, and each is read or made when a crop of it is first drawn. So which crops a step sees depends
-/// neither on threads nor on where a run was resumed.
+/// depends on s alone, and each is read or made when a crop of it is drawn and it is not kept. So which crops a step
+/// sees depends neither on threads nor on where a run was resumed.
 class training_set {
  public:
   /// Makes generated picture number i: a pure function.
@@ -181,12 +184,18 @@ class training_set {
     });
   }
 
-  /// Seconds spent on reading so far, and an estimate for the pictures that are not read yet: for plans.
+  /// Seconds spent on reading so far; and an estimate of what is left for so many more draws, most of which reach for
+  /// pictures that are there already: for plans.
   double reading_seconds() const { return reading_seconds_; }
-  double reading_seconds_left() const {
-    double const left = static_cast<double>(sources_.size() - sources_read_);
-    return sources_read_ ? left * reading_seconds_ / static_cast<double>(sources_read_) : 0;
+  double reading_seconds_left(std::int64_t draws) const {
+    if (sources_read_ == 0) return 0;
+    double const left = static_cast<double>(sources_.size() - std::min(sources_.size(), sources_read_));
+    double const all = static_cast<double>(photographs_.size()) + generated_limit_;
+    double const reached = left * -std::expm1(-static_cast<double>(draws) / all);
+    return reached * reading_seconds_ / static_cast<double>(sources_read_);
   }
+  /// What the pictures take that were read and made, and are still kept.
+  std::uint64_t bytes_kept() const { return bytes_kept_; }
 
  private:
   static constexpr std::size_t made_at_once = 8;
@@ -231,24 +240,55 @@ class training_set {
     return {reduced(std::move(pair), limits), channels_};
   }
 
-  void make_missing(cpu& dev, std::vector<std::uint32_t> wanted, std::int64_t step) {
+  void make_missing(cpu& dev, std::vector<std::uint32_t> all, std::int64_t step) {
     generated_.resize(std::max(generated_.size(), static_cast<std::size_t>(generated_at(step))));
-    std::sort(wanted.begin(), wanted.end());
-    wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+    std::sort(all.begin(), all.end());
+    all.erase(std::unique(all.begin(), all.end()), all.end());
+    std::vector<std::uint32_t> wanted = all;
     std::erase_if(wanted, [&](std::uint32_t index) { return slot(index, step).has_value(); });
     auto const photographs = static_cast<std::uint32_t>(photographs_at(step));
     auto const read = std::lower_bound(wanted.begin(), wanted.end(), photographs) - wanted.begin();
     auto const begin = std::chrono::steady_clock::now();
     for (std::size_t first = 0; first < wanted.size(); first += made_at_once) {
-      int const count = static_cast<int>(std::min(made_at_once, wanted.size() - first));
-      dev.parallel(count, [&](int i, int) {
-        std::uint32_t const index = wanted[first + static_cast<std::size_t>(i)];
-        slot(index, step) = make(index, step);
+      std::size_t const count = std::min(made_at_once, wanted.size() - first);
+      std::vector<std::optional<training_example>> made(count);
+      dev.parallel(static_cast<int>(count), [&](int i, int) {
+        auto const number = static_cast<std::size_t>(i);
+        made[number] = make(wanted[first + number], step);
       });
+      for (std::size_t i = 0; i < count; ++i) {
+        std::uint32_t const index = wanted[first + i];
+        bytes_kept_ += made[i]->bytes();
+        slot(index, step) = std::move(made[i]);
+        kept_.push_back({index < photographs, index < photographs ? index : index - photographs});
+      }
     }
+    drop_oldest(all, photographs);
     if (read == 0) return;
     sources_read_ += static_cast<std::size_t>(read);
     reading_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+
+  /// A picture that can be read or made again.
+  struct kept_picture {
+    bool photograph;
+    std::uint32_t number;
+  };
+
+  /// Makes room, but not of those that are wanted now. Reading and making are pure, so no crop changes.
+  void drop_oldest(std::vector<std::uint32_t> const& wanted, std::uint32_t photographs) {
+    for (std::size_t tries = kept_.size(); tries > 0 && bytes_kept_ > reading_.memory; --tries) {
+      kept_picture const oldest = kept_.front();
+      kept_.pop_front();
+      std::uint32_t const index = oldest.photograph ? oldest.number : oldest.number + photographs;
+      if (std::binary_search(wanted.begin(), wanted.end(), index)) {
+        kept_.push_back(oldest);
+        continue;
+      }
+      auto& dropped = (oldest.photograph ? photographs_ : generated_)[oldest.number];
+      bytes_kept_ -= dropped->bytes();
+      dropped.reset();
+    }
   }
 
   int channels_;
@@ -258,7 +298,9 @@ class training_set {
   std::vector<training_source> sources_;
   std::vector<std::uint64_t> bytes_up_to_;  ///< of sources_ up to and with each
   reading_options reading_;
-  std::size_t sources_read_ = 0;
+  std::deque<kept_picture> kept_;  ///< in the order in which they came
+  std::uint64_t bytes_kept_ = 0;
+  std::size_t sources_read_ = 0;  ///< again included
   double reading_seconds_ = 0;
   generator make_;
   int generated_limit_ = 0;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <limits>
@@ -9,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <unetdn/core/json.hpp>
 #include <unetdn/metrics.hpp>
 #include <unetdn/networks/denoiser.hpp>
 #include <unetdn/train/log.hpp>
@@ -64,9 +67,14 @@ template <class T, class Device> class training_run {
   /// Takes the folder. Throws argument_error where the options do not fit, and where the folder holds a run already and
   /// neither `resume` nor `start_over` is set; file_error where it cannot be used or resumed from, or is in use;
   /// out_of_memory where what the trainer left of the device's memory is too little for a validation picture.
-  /// Validation pictures without a noisy twin get the noise of the training options.
+  /// Validation pictures without a noisy twin get the noise of the training options. They are converted to the channels
+  /// of those that are learnt from.
   training_run(trainer<T, Device>& trainer, run_options options, std::vector<image_pair> validation)
       : trainer_{trainer}, options_{checked(std::move(options))}, validation_{std::move(validation)} {
+    for (image_pair& p : validation_) {
+      p.clean = with_channels(std::move(p.clean), trainer_.pictures().channels());
+      if (p.noisy) p.noisy = with_channels(std::move(*p.noisy), trainer_.pictures().channels());
+    }
     check_twins();
     check_memory();
     make_folder();
@@ -149,6 +157,9 @@ template <class T, class Device> class training_run {
           options.checkpoint_seconds);
     check(!options.folder.empty(), "a training run needs a folder for its results");
     check(!options.resume || !options.start_over, "either resume the run in the folder or start over, not both");
+    for (auto const& [key, value] : options.provenance)
+      check(detail::utf8_end(value) == value.size(), "what is to be noted as ", key,
+            " is not UTF-8; where it names a file, rename that");
     return options;
   }
 
@@ -156,6 +167,10 @@ template <class T, class Device> class training_run {
     for (image_pair const& p : validation_) {
       check(!p.noisy || (p.noisy->width == p.clean.width && p.noisy->height == p.clean.height),
             "a noisy validation picture differs in size from its clean twin");
+      check(
+          !p.noisy || !trainer_.network().config().noise_map,
+          "the noise level of a real pair is not known, but the network has a noise map: measure on clean pictures, or "
+          "train it without");
       check(p.noisy || !trainer_.pictures().paired(),
             "training on real pairs is validated on real pairs: a validation picture has no noisy twin");
     }
@@ -221,23 +236,56 @@ template <class T, class Device> class training_run {
   void plan_steps(std::int64_t steps) {
     check(planned() == 0 || planned() == steps, "the checkpoint was planned for ", planned(), " steps, not ", steps,
           "; resume with that number");
-    trainer_.plan(steps, trainer_.options().rate.warmup);
+    if (planned() == 0) trainer_.plan(steps, trainer_.options().rate.warmup);
   }
 
   /// Once enough was measured, turns the minutes into a number of steps. Reading pictures is no part of a step: most
-  /// of it happens at the beginning.
+  /// of it happens at the beginning. On a GPU a picture may be read while a step runs: only steps in which none was are
+  /// measured, if there are any.
   void plan_minutes(double elapsed) {
     double const all = options_.minutes * 60;
-    ++measured_steps_;
-    if (elapsed < std::min(0.03 * all, 20.0)) return;
     double const reading = trainer_.pictures().reading_seconds() - read_before_;
-    double const step_seconds = (elapsed - reading) / static_cast<double>(measured_steps_);
+    ++measured_steps_;
+    if (reading == reading_until_now_) {
+      ++steps_without_reading_;
+      seconds_without_reading_ += elapsed - measured_until_now_;
+    }
+    reading_until_now_ = reading;
+    measured_until_now_ = elapsed;
+    if (elapsed < std::min(0.03 * all, 20.0)) return;
+    bool const overlapped = trainer_.most_under_way > 1;
+    double const step_seconds = steps_without_reading_ > 0
+                                    ? seconds_without_reading_ / static_cast<double>(steps_without_reading_)
+                                    : (elapsed - (overlapped ? 0 : reading)) / static_cast<double>(measured_steps_);
+    double const left = all - elapsed - plan_validations(all);
+    trainer_.plan(trainer_.steps_done() + steps_within(left, step_seconds), trainer_.steps_done());
+  }
+
+  /// Most steps that fit, with the reading that they cause; one at least.
+  std::int64_t steps_within(double seconds, double step_seconds) const {
+    std::int64_t few = 1, many = std::max<std::int64_t>(1, static_cast<std::int64_t>(seconds / step_seconds));
+    while (few < many) {
+      std::int64_t const n = few + (many - few + 1) / 2;
+      double const reading = trainer_.pictures().reading_seconds_left(n * trainer_.options().batch);
+      if (static_cast<double>(n) * step_seconds + reading <= seconds)
+        few = n;
+      else
+        many = n - 1;
+    }
+    return few;
+  }
+
+  /// Measures what a validation takes, and has fewer of them where they would take more than a quarter of the time.
+  /// Returns the seconds of all, the one for measuring included. Throws argument_error where not even one fits.
+  double plan_validations(double all) {
+    if (validation_.empty()) return 0;
     clock::time_point const before = clock::now();
-    if (!validation_.empty()) validation_psnr();
-    double const left =
-        all - elapsed - (options_.validations + 1) * seconds(before) - trainer_.pictures().reading_seconds_left();
-    std::int64_t const more = std::max<std::int64_t>(1, static_cast<std::int64_t>(left / step_seconds));
-    trainer_.plan(trainer_.steps_done() + more, trainer_.steps_done());
+    validation_psnr();
+    double const each = seconds(before);
+    check(2 * each < all / 2, "measuring on ", validation_.size(), " validation pictures takes ", std::ceil(each),
+          " s, too much of ", options_.minutes, " minutes; give fewer or smaller ones, or more time");
+    options_.validations = std::clamp(static_cast<int>(all / 4 / each) - 1, 1, std::max(1, options_.validations));
+    return (options_.validations + 1) * each;
   }
 
   bool validates_now() const { return validates_after(trainer_.steps_done()); }
@@ -258,7 +306,7 @@ template <class T, class Device> class training_run {
 
   /// Denoises the validation pictures with the averaged weights; keeps the weights where they are the best so far.
   std::optional<double> validate() {
-    std::optional<double> const psnr = validation_.empty() ? std::nullopt : std::optional(validation_psnr());
+    std::optional<double> const psnr = validation_psnr();
     if (!psnr || *psnr > best_psnr_) {
       if (psnr) best_psnr_ = *psnr;
       std::map<std::string, std::string> metadata = options_.provenance;
@@ -271,14 +319,15 @@ template <class T, class Device> class training_run {
     return psnr;
   }
 
-  /// Mean PSNR in dB of the validation pictures.
-  double validation_psnr() {
-    double sum = 0;
+  /// Mean PSNR in dB of the validation pictures, without those that come out exactly right, as black ones may; none
+  /// where there are no others.
+  std::optional<double> validation_psnr() {
+    mean_of_metrics mean;
     for (std::size_t i = 0; i < validation_.size(); ++i) {
       denoised_picture const p = denoised(validation_[i], i);
-      sum += psnr(p.clean.as_view(), p.denoised.as_view());
+      mean.add(psnr(p.clean.as_view(), p.denoised.as_view()));
     }
-    return sum / static_cast<double>(validation_.size());
+    return mean.count() > mean.infinite() ? std::optional(mean.mean()) : std::nullopt;
   }
 
   float add_validation_noise(image& picture, std::size_t i) {
@@ -339,7 +388,9 @@ template <class T, class Device> class training_run {
     auto const metadata = trainer_.load_checkpoint(path);
     checkpoint_step_ = trainer_.steps_done();
     auto const it = metadata.find("unetdn.best_psnr");
-    if (it != metadata.end()) std::from_chars(it->second.data(), it->second.data() + it->second.size(), best_psnr_);
+    bool const still_there = std::filesystem::exists(best_path());  // else the next one is better than nothing
+    if (it != metadata.end() && still_there)
+      std::from_chars(it->second.data(), it->second.data() + it->second.size(), best_psnr_);
     for (auto const& [key, value] : metadata) {  // what this run was not told again, as the weights it began with
       if (key.starts_with(provenance_prefix)) options_.provenance.emplace(key.substr(provenance_prefix.size()), value);
     }
@@ -371,7 +422,8 @@ template <class T, class Device> class training_run {
   std::string resume_note_;
   std::optional<denoiser<T, Device>> denoiser_;
   double best_psnr_ = -std::numeric_limits<double>::infinity();
-  std::int64_t measured_steps_ = 0;
+  std::int64_t measured_steps_ = 0, steps_without_reading_ = 0;
+  double measured_until_now_ = 0, reading_until_now_ = 0, seconds_without_reading_ = 0;
   double read_before_ = 0;
   clock::time_point checkpointed_;
   std::pair<clock::time_point, std::int64_t> last_report_;

@@ -58,11 +58,10 @@ struct training_step {
   double rate;
 };
 
-/// The arithmetic of a training: "float", "tf32", "bf16" or "fp16"; "double" on the cpu.
+/// The arithmetic of a training: "float", "tf32", "bf16" or "fp16".
 template <class T, class Device> std::string_view precision_of(Device const& dev) {
   if constexpr (std::is_same_v<T, bf16>) return "bf16";
   if constexpr (std::is_same_v<T, fp16>) return "fp16";
-  if constexpr (std::is_same_v<T, double>) return "double";
   if constexpr (!Device::is_host) return dev.tf32() ? "tf32" : "float";
   return "float";
 }
@@ -198,13 +197,17 @@ template <class T, class Device> class trainer {
                                            {"unetdn.patch", text(options_.patch)},
                                            {"unetdn.batch", text(options_.batch)},
                                            {"unetdn.rate", text(options_.rate.peak)},
+                                           {"unetdn.last_rate", text(options_.rate.last)},
                                            {"unetdn.warmup", text(options_.rate.warmup)},
                                            {"unetdn.clip", text(options_.clip)},
+                                           {"unetdn.beta1", text(options_.adam.beta1)},
+                                           {"unetdn.beta2", text(options_.adam.beta2)},
+                                           {"unetdn.epsilon", text(options_.adam.epsilon)},
                                            {"unetdn.weight_decay", text(options_.adam.weight_decay)},
                                            {"unetdn.averaging", text(options_.averaging)},
                                            {"unetdn.seed", text(options_.seed)}};
     std::string_view const precision = precision_of<T>(*device_);
-    if (precision != usual_precision && precision != "double") all.emplace("unetdn.precision", precision);
+    if (precision != usual_precision) all.emplace("unetdn.precision", precision);
     return all;
   }
 
@@ -263,7 +266,10 @@ template <class T, class Device> class trainer {
       state.loss_scale = static_cast<float>(number(file, "unetdn.loss_scale"));
       state.since_change = static_cast<std::int32_t>(number(file, "unetdn.since_change"));
     }
-    for (auto const& [prefix, data] : arrays(*this)) check_parameters(network_->parameters(), file, prefix);
+    for (auto const& [prefix, data] : arrays(*this)) {
+      check_parameters(network_->parameters(), file, prefix);
+      for (parameter const& p : network_->parameters()) finite_values(file, prefix + p.name);
+    }
     for (auto const& [prefix, data] : arrays(*this)) {
       read_parameters(*device_, network_->parameters(), file, prefix, data);
     }

@@ -17,20 +17,25 @@ struct image_pair {
   std::optional<image> noisy = {};
 };
 
+/// The picture without alpha in 1 or 3 channels: grey becomes three equal ones, or colour grey. Throws argument_error
+/// for other numbers, and where the picture is not valid.
+inline image with_channels(image picture, int channels) {
+  check(channels == 1 || channels == 3, "training pictures have 1 or 3 channels, not ", channels);
+  picture.check_valid();
+  image opaque = without_alpha(std::move(picture));
+  return channels == 1 ? to_grey(std::move(opaque)) : to_rgb(std::move(opaque));
+}
+
 /// A picture to learn from, kept at 8 bits a channel: four times as many fit into memory as floats would.
 struct training_picture {
   int height = 0, width = 0, channels = 0;
   std::vector<std::uint8_t> pixels;  ///< rows of pixels of channels
 
   training_picture() = default;
-  /// Rounds to 8 bits and drops alpha; grey becomes three equal channels, or colour grey, where `channels` (1 or 3)
-  /// says so.
+  /// Converts as with_channels does, and rounds to 8 bits.
   training_picture(image const& picture, int channels_)
       : height{picture.height}, width{picture.width}, channels{channels_} {
-    check(channels == 1 || channels == 3, "training pictures have 1 or 3 channels, not ", channels);
-    picture.check_valid();
-    image const opaque = without_alpha(picture);
-    image const converted = channels == 1 ? to_grey(opaque) : to_rgb(opaque);
+    image const converted = with_channels(picture, channels);
     pixels.resize(converted.pixels.size());
     std::transform(converted.pixels.begin(), converted.pixels.end(), pixels.begin(), [](float v) {
       float const level = std::min(std::max(0.f, v), 1.f) * 255;  // NaN becomes 0
@@ -49,6 +54,8 @@ struct training_picture {
 struct training_example {
   training_picture clean;
   std::optional<training_picture> noisy;
+
+  std::size_t bytes() const { return clean.pixels.size() + (noisy ? noisy->pixels.size() : 0); }
 
   /// Throws argument_error where the two differ in size.
   training_example(image_pair const& pair, int channels) : clean{pair.clean, channels} {
