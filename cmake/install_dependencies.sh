@@ -59,41 +59,76 @@ for group in $groups; do
   esac
 done
 
-apt=() dnf=() pacman=()
+# The oldest CMake that CMakeLists.txt takes; no package manager's business where a newer one came from elsewhere.
+check_cmake() {
+  local version
+  version=$(cmake --version 2>/dev/null | sed -n 's/^cmake version \([0-9.]*\).*/\1/p')
+  if [[ -n $version && $(printf '3.25\n%s\n' "$version" | sort -V | head -n 1) != 3.25 ]]; then
+    echo "CMake $version is too old: 3.25 or newer is needed; install one and try again" >&2
+    exit 1
+  fi
+}
+
+# What is missing; `optional` are those that apt may lack, by apt's names.
+apt=() dnf=() pacman=() optional=()
 while read -r group probe for_apt for_dnf for_pacman; do
-  if [[ $groups == *" $group "* ]] && ! present "$probe"; then
+  if [[ $groups != *" $group "* ]] || present "$probe"; then
+    continue
+  fi
+  if [[ $for_apt == *\? ]]; then
+    optional+=("${for_apt%\?}")
+  else
     apt+=("$for_apt")
     dnf+=("$for_dnf")
     pacman+=("$for_pacman")
   fi
 done <<<"${table:1:-1}"
 
+# Those of `optional` that apt has.
+available() {
+  local package
+  for package in ${optional[@]+"${optional[@]}"}; do
+    if apt-cache show "$package" >/dev/null 2>&1; then
+      echo "$package"
+    else
+      echo "apt has no $package: what needs it is skipped" >&2
+    fi
+  done
+}
+
+if ((${#apt[@]} + ${#optional[@]} == 0)); then
+  check_cmake
+  exit 0
+fi
+if command -v apt-get >/dev/null && ((EUID == 0)); then
+  export DEBIAN_FRONTEND=noninteractive
+  # Where only optional ones are missing and apt knows none of them, a second run needs no network.
+  if ((${#apt[@]} > 0)) || [[ -z $(apt-cache pkgnames 2>/dev/null | head -n 1) || -n $(available 2>/dev/null) ]]; then
+    apt-get -qq -o DPkg::Lock::Timeout=300 update
+  fi
+  mapfile -t optional < <(available)
+  packages=(${apt[@]+"${apt[@]}"} ${optional[@]+"${optional[@]}"})
+  if ((${#packages[@]} > 0)); then
+    echo "Installing ${packages[*]}"
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 --no-install-recommends install "${packages[@]}" >/dev/null
+  fi
+  check_cmake
+  exit 0
+fi
 if ((${#apt[@]} == 0)); then
+  echo "Not installed, and what needs it is skipped (Debian's names): ${optional[*]}"
+  check_cmake
   exit 0
 fi
 if command -v apt-get >/dev/null; then
-  if ((EUID == 0)); then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get -qq -o DPkg::Lock::Timeout=300 update
-    packages=()
-    for package in "${apt[@]}"; do
-      if [[ $package == *\? ]] && ! apt-cache show "${package%\?}" >/dev/null 2>&1; then
-        echo "apt has no ${package%\?}: what needs it is skipped"
-      else
-        packages+=("${package%\?}")
-      fi
-    done
-    echo "Installing ${packages[*]}"
-    apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 --no-install-recommends install "${packages[@]}" >/dev/null
-    exit 0
-  fi
-  line="sudo apt-get update && sudo apt-get install ${apt[*]%\?}"
+  mapfile -t optional < <(available)
+  line="sudo apt-get update && sudo apt-get install ${apt[*]}${optional[*]:+ ${optional[*]}}"
 elif command -v dnf >/dev/null; then
   line="sudo dnf install ${dnf[*]}"
 elif command -v pacman >/dev/null; then
   line="sudo pacman -S --needed ${pacman[*]}"
 else
-  line="(no apt, dnf or pacman here) install by their Debian names: ${apt[*]%\?}"
+  line="(no apt, dnf or pacman here) install by their Debian names: ${apt[*]}"
 fi
 echo "Packages are missing. Run this, then try again:" >&2
 echo "  $line" >&2

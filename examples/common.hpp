@@ -534,6 +534,8 @@ inline picture_outcome work_on(std::filesystem::path const& file, std::size_t nu
     return {{}, unetdn::text(file.string(), ": ", e.what())};
   } catch (unetdn::out_of_memory const& e) {
     return {{}, unetdn::text(file.string(), ": ", e.what())};
+  } catch (std::bad_alloc const&) {
+    return {{}, file.string() + ": not enough memory for this picture; scale it down or split it"};
   }
 }
 

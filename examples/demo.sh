@@ -133,9 +133,11 @@ build_programs() {
 }
 
 cmake/install_dependencies.sh build
-if [[ ! -f $build/build.ninja ]]; then
-  cmake --preset release -B "$build" --log-level=ERROR -D UNETDN_CUDA=OFF >/dev/null
+without_cuda=(-D UNETDN_CUDA=OFF)
+if [[ -f $build/build.ninja ]]; then
+  without_cuda=()  # somebody has chosen
 fi
+cmake --preset release -B "$build" --log-level=ERROR "${without_cuda[@]}" >/dev/null
 build_programs before_after
 
 mkdir -p "$out"
@@ -187,7 +189,7 @@ fi
 echo
 # An interrupted train ends with 0: then the trap has run before the next line.
 "$programs/train" "${data[@]}" --val "$out/held_out" --noise gaussian:25 --base 16 --levels 3 --output residual \
-  --patch 64 --minutes "$minutes" --out "$out" --force
+  --patch 64 --device cpu --minutes "$minutes" --out "$out" --force
 
 echo
 "$programs/before_after" "$out/clean.png" --weights "$out/best.safetensors" --out "$out/result" --force

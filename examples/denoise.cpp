@@ -32,7 +32,9 @@ template <class Denoiser> void check_fits(settings const& s, Denoiser const& den
 
 template <class T, class Device> int denoise(settings const& s, Device device) {
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
-  programs::planned_files plan(files, s.common.force);
+  std::vector<std::filesystem::path> read = files;
+  read.push_back(s.weights);
+  programs::planned_files plan(read, s.common.force);
   programs::outputs const outputs("--out", s.out, files, plan);
   programs::picture_report report(s.report, "Denoised pictures");
   report.plan(plan);
@@ -51,7 +53,7 @@ template <class T, class Device> int denoise(settings const& s, Device device) {
     std::chrono::duration<double> const seconds = std::chrono::steady_clock::now() - begin;
     std::filesystem::path const to = outputs.path_for(file);
     unetdn::write_image(to, denoised);
-    report.add(file.filename().string(), nullptr, noisy, denoised);
+    report.add(file.filename().string(), nullptr, noisy, denoised, {});
     return line.text(file, to, denoised, "", "seconds", unetdn::text(seconds.count()));
   };
   unetdn::cpu one_at_a_time(1);

@@ -84,8 +84,9 @@ result evaluate_picture(settings const& s, unetdn::cpu& host, Denoiser& denoiser
   unetdn::image const clean = unetdn::without_alpha(unetdn::read_image(from.clean, s.reading));
   unetdn::image const noisy = s.pairs() ? read_noisy(s, from, clean) : with_noise(s, host, clean, number);
   unetdn::image const denoised = denoiser(noisy, told_sigma(s, denoiser));
-  report.add(from.name, &clean, noisy, denoised);
-  return {from.name, programs::score(clean, noisy, denoised)};
+  programs::picture_scores const scores = programs::score(clean, noisy, denoised);
+  report.add(from.name, &clean, noisy, denoised, scores);
+  return {from.name, scores};
 }
 
 /// The mean over all pictures. Infinite PSNR is left out and counted, and so is the SSIM of pictures too small for it.
@@ -174,7 +175,7 @@ template <class Denoiser> void check_fits(settings const& s, Denoiser const& den
 template <class T, class Device> int evaluate(settings const& s, Device device) {
   check_settings(s);
   std::vector<sample> const samples = find_samples(s);
-  std::vector<std::filesystem::path> inputs;
+  std::vector<std::filesystem::path> inputs{s.weights};
   for (sample const& from : samples) inputs.insert(inputs.end(), {from.clean, from.noisy});
   programs::planned_files plan(inputs, s.common.force);
   programs::picture_report report(s.report, "Evaluation");
@@ -200,6 +201,7 @@ template <class T, class Device> int evaluate(settings const& s, Device device) 
   }
   progress.clear();
   print_summary(s, results, all);
+  report.mean(all.mean().scores);
   report.write(s.weights);
   return 0;
 }
@@ -219,9 +221,9 @@ int main(int argc, char** argv) {
   settings s;
   app.add_option("--weights", s.weights, "weight file that train wrote")->required()->type_name("FILE");
   auto* const data = app.add_option("--data", s.data, "folder of clean pictures, to add noise to")->type_name("DIR");
-  app.add_option("--noisy", s.noisy, "folder of noisy pictures whose clean versions --clean has")
-      ->excludes(data)
-      ->type_name("DIR");
+  auto* const pairs = app.add_option("--noisy", s.noisy, "folder of noisy pictures whose clean versions --clean has")
+                          ->excludes(data)
+                          ->type_name("DIR");
   app.add_option("--clean", s.clean,
                  "their clean versions: of the same names, or of the same without the last word (a_real.jpg, "
                  "a_mean.jpg)")
@@ -233,8 +235,9 @@ int main(int argc, char** argv) {
   app.add_option("--protocol", s.protocol,
                  "literature: the noise that published tables use, NumPy's of seed 0 for every picture")
       ->check(CLI::IsMember({"unetdn", "literature"}))
+      ->excludes(pairs)
       ->capture_default_str();
-  programs::add_seed_option(app, s.seed, "other noise");
+  programs::add_seed_option(app, s.seed, "other noise")->excludes(pairs);
   app.add_option("--format", s.format, "table, csv or json")
       ->check(CLI::IsMember({"table", "csv", "json"}))
       ->capture_default_str();

@@ -21,12 +21,19 @@ class picture_report {
   void setting(std::string name, std::string value) {
     report_.settings.emplace_back(std::move(name), std::move(value));
   }
-  void add(std::string name, unetdn::image const* clean, unetdn::image const& noisy, unetdn::image const& denoised) {
-    if (!wanted() || report_.pictures.size() == most_pictures) return;
-    report_picture p{std::move(name), {}, middle(noisy, side, side), middle(denoised, side, side)};
+  /// `scores` are known where `clean` is.
+  void add(std::string name, unetdn::image const* clean, unetdn::image const& noisy, unetdn::image const& denoised,
+           std::optional<picture_scores> scores) {
+    if (!wanted()) return;
+    ++report_.pictures_in_all;
+    if (report_.pictures.size() == most_pictures) return;
+    report_picture p{std::move(name), {},    middle(noisy, side, side), middle(denoised, side, side), noisy.width,
+                     noisy.height,    scores};
     if (clean) p.clean = middle(*clean, side, side);
     report_.pictures.push_back(std::move(p));
   }
+  /// The mean over all pictures that were added.
+  void mean(picture_scores const& of) { report_.mean = of; }
   /// Writes it, with what the weight file says of itself. Throws file_error.
   void write(std::filesystem::path const& weights) {
     if (!wanted() || report_.pictures.empty()) return;

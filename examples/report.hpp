@@ -27,11 +27,19 @@
 
 namespace programs {
 
+/// How near a noisy and a denoised picture are to the clean one; SSIM is NaN where the pictures are smaller than its
+/// window.
+struct picture_scores {
+  double psnr, ssim, noisy_psnr, noisy_ssim;
+};
+
 /// One picture of a report: what went in, what came out, and the truth where it is known. All have one size.
 struct report_picture {
   std::string name;
   std::optional<unetdn::image> clean;
   unetdn::image noisy, denoised;
+  int whole_width = 0, whole_height = 0;   ///< where these are the middle of a larger picture; else 0
+  std::optional<picture_scores> scores{};  ///< of all of it; left out, they are computed from these
 };
 
 /// One point of a report's curves; `psnr` where validation pictures were measured.
@@ -46,16 +54,12 @@ struct report_point {
 struct report {
   std::string title;
   std::vector<report_picture> pictures;
-  std::vector<report_point> curve;  ///< empty: no curves are shown
-  std::int64_t resumed_at = 0;      ///< the last step that was done before; 0: work began at the first
+  std::size_t pictures_in_all = 0;       ///< where `pictures` are only the first of more
+  std::optional<picture_scores> mean{};  ///< of all of them; left out, that of `pictures` is computed
+  std::vector<report_point> curve;       ///< empty: no curves are shown
+  std::int64_t resumed_at = 0;           ///< the last step that was done before; 0: work began at the first
   std::vector<std::pair<std::string, std::string>> settings, provenance;
   bool live = false;  ///< work goes on: the page loads itself again every few seconds
-};
-
-/// How near a noisy and a denoised picture are to the clean one; SSIM is NaN where the pictures are smaller than its
-/// window.
-struct picture_scores {
-  double psnr, ssim, noisy_psnr, noisy_ssim;
 };
 
 /// PSNR and SSIM as published tables have them: the denoised picture clamped and rounded to 8 bits; the noisy one as it
@@ -173,7 +177,7 @@ class report_writer {
     check_pictures();
     limit_size();
     for (report_picture const& p : r.pictures) {
-      scores_.push_back(p.clean ? std::optional(score(*p.clean, p.noisy, p.denoised)) : std::nullopt);
+      scores_.push_back(p.scores || !p.clean ? p.scores : std::optional(score(*p.clean, p.noisy, p.denoised)));
     }
   }
 
@@ -230,6 +234,7 @@ class report_writer {
         title, "</title>\n<style>", report_style,
         "</style>\n<script>document.documentElement.classList.add('js')</script>\n", "<h1>", title, "</h1>\n");
     if (!r_.live) return;
+    add("<noscript><meta http-equiv='refresh' content='5'></noscript>\n");
     constexpr std::string_view running = "Work goes on. This page loads itself again every 5 seconds.";
     add("<div class='live' data-running='", running,
         "' data-paused='Work goes on, but this page no longer loads itself "
@@ -251,7 +256,7 @@ class report_writer {
       ssim.add(s->ssim);
       noisy_ssim.add(s->noisy_ssim);
     }
-    mean_ = {psnr.mean(), ssim.mean(), noisy_psnr.mean(), noisy_ssim.mean()};
+    mean_ = r_.mean.value_or(picture_scores{psnr.mean(), ssim.mean(), noisy_psnr.mean(), noisy_ssim.mean()});
     bool const many = psnr.count() > 1;
     if (psnr.count() == 0 && r_.curve.empty()) return;
     add("<dl class='facts'>");
@@ -287,7 +292,11 @@ class report_writer {
 
   void list_of_pictures() {
     bool const any_scores = std::any_of(scores_.begin(), scores_.end(), [](auto const& s) { return s.has_value(); });
-    add("<section><h2>Pictures</h2><div class='scroll'><table class='pictures'><thead><tr><th scope='col'>Name</th>");
+    bool const more = r_.pictures_in_all > r_.pictures.size();
+    std::string const which =
+        more ? unetdn::text("The first ", r_.pictures.size(), " of ", r_.pictures_in_all, " pictures") : "Pictures";
+    add("<section><h2>", which,
+        "</h2><div class='scroll'><table class='pictures'><thead><tr><th scope='col'>Name</th>");
     if (any_scores) {
       add("<th scope='col'>Noisy, dB</th><th scope='col'>Denoised, dB</th><th scope='col'>Gain, dB</th>"
           "<th scope='col'>SSIM</th>");
@@ -305,7 +314,7 @@ class report_writer {
     add("</tbody>");
     if (any_scores) {
       add("<tfoot>");
-      scores_row("Mean", mean_);
+      scores_row(more ? unetdn::text("Mean of all ", r_.pictures_in_all) : "Mean", mean_);
       add("</tfoot>");
     }
     add("</table></div></section>\n");
@@ -314,8 +323,13 @@ class report_writer {
   void picture(std::size_t i) {
     report_picture const& p = r_.pictures[i];
     bool const scaled = std::max(p.noisy.width, p.noisy.height) > side_;
-    add("<section id='picture-", i + 1, "'><h2>", escaped(p.name), "</h2>\n<p class='soft'>", p.noisy.width, " × ",
-        p.noisy.height, " pixels, ", p.noisy.color_channels() == 1 ? "grey" : "colour",
+    bool const part = p.whole_width > p.noisy.width || p.whole_height > p.noisy.height;
+    auto const extents = [](int width, int height) { return unetdn::text(width, " × ", height); };
+    std::string const shown_part = extents(p.noisy.width, p.noisy.height);
+    add("<section id='picture-", i + 1, "'><h2>", escaped(p.name), "</h2>\n<p class='soft'>",
+        part ? extents(p.whole_width, p.whole_height) : shown_part, " pixels, ",
+        p.noisy.color_channels() == 1 ? "grey" : "colour",
+        part ? unetdn::text("; its middle is shown, ", shown_part, p.scores ? ", and all of it measured" : "") : "",
         p.clean ? "" : "; the clean picture is not known, so nothing is measured", jpeg_ ? "; shown as JPEG" : "",
         "</p>\n");
     comparison(unetdn::text("whole-", i + 1), p, [this](unetdn::image const& x) { return shown(x, side_); });

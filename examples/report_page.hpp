@@ -39,6 +39,7 @@ section { margin-top: 48px; }
   width: fit-content; border: 1px solid var(--line); border-radius: 10px; background: var(--card); font-size: .95rem;
 }
 .live::before { content: ""; width: 10px; height: 10px; border-radius: 50%; background: var(--good); }
+:root:not(.js) .live button { display: none; }
 .live button {
   padding: 5px 14px; border: 1px solid var(--line); border-radius: 7px; background: none; color: var(--accent);
   font: inherit; font-weight: 600; cursor: pointer;
@@ -268,7 +269,6 @@ inline constexpr std::string_view report_script = R"js(
         image.classList.toggle("under", image.dataset.layer === under);
         image.classList.toggle("over", image.dataset.layer === over);
         image.style.clipPath = "";
-        image.toggleAttribute("aria-hidden", image.dataset.layer !== under && image.dataset.layer !== over);
       }
       const label = (layer) => layer ? this.find(`img[data-layer=${layer}]`).dataset.label : "";
       this.find(".tag.left").textContent = label(under);
@@ -312,6 +312,11 @@ inline constexpr std::string_view report_script = R"js(
       keep();
       location.reload();
     }, 5000);
+  }
+  const explanations = document.querySelector("details");
+  if (explanations) {
+    explanations.open = Boolean(kept.open);
+    explanations.addEventListener("toggle", () => { kept.open = explanations.open; });
   }
   window.addEventListener("pagehide", () => { kept.top = window.scrollY; keep(); });
   if (kept.top !== undefined) window.scrollTo(0, kept.top);

@@ -197,7 +197,8 @@ file_lists find_files(settings const& s) {
   if (!s.data.empty()) files.training = programs::clean_pictures(s.data);
   if (!s.validation.empty()) files.validation = programs::clean_pictures(s.validation);
   if (!s.validation_noisy.empty()) files.validation = programs::pair_pictures(s.validation_noisy, s.validation_clean);
-  if (s.split > 0) files.validation = programs::take_part(files.training, s.split, s.training.seed);
+  if (s.split > 0)
+    files.validation = programs::take_part(files.training, s.split, s.training.seed, s.reading, s.replace_damaged);
   return files;
 }
 
@@ -267,16 +268,19 @@ void print_beginning(settings const& s, unetdn::trainer<T, Device> const& t,
 
 template <class Run> void print_end(settings const& s, unetdn::run_progress const& result, Run const& run) {
   bool const stopped = result.last.step < result.steps || result.steps == 0;
+  bool const has_weights = fs::exists(run.best_path());
   if (s.quiet) return;
   if (s.json) {
     std::cout << "{\"done\": " << (stopped ? "false" : "true") << ", \"step\": " << result.last.step
               << ", \"best_psnr\": " << unetdn::metric_json(result.best_psnr)
-              << ", \"weights\": " << unetdn::json_quoted(run.best_path().string()) << "}\n"
+              << ", \"weights\": " << (has_weights ? programs::json_name(run.best_path().string()) : "null") << "}\n"
               << std::flush;
     return;
   }
   if (stopped) {
-    std::printf("stopped at step %lld with a checkpoint; --resume goes on\n", static_cast<long long>(result.last.step));
+    std::printf("stopped at step %lld with a checkpoint; --resume goes on%s\n",
+                static_cast<long long>(result.last.step),
+                has_weights ? "" : "; there are no weights yet, they come when the network is first measured");
     return;
   }
   std::printf("done: %s", run.best_path().string().c_str());

@@ -82,8 +82,10 @@ inline std::vector<unetdn::training_source> replacing_sources(std::vector<pictur
 }
 
 /// Takes that part of the pictures, chosen by the seed, out of `pictures`: at least one, and no more than 16 MiB of
-/// files, so that photographs of any size are measured quickly. Throws argument_error where none would be left.
-inline std::vector<picture_pair> take_part(std::vector<picture_pair>& pictures, double fraction, std::uint64_t seed) {
+/// files, so that photographs of any size are measured quickly. Of those that cannot be read, `leave_out` says so in a
+/// line and draws another. Throws argument_error where none would be left.
+inline std::vector<picture_pair> take_part(std::vector<picture_pair>& pictures, double fraction, std::uint64_t seed,
+                                           unetdn::read_options const& reading, bool leave_out) {
   unetdn::check(pictures.size() >= 2,
                 "--split holds a picture out, but there is no other one to learn from; add pictures, or measure on "
                 "others: --val DIR");
@@ -92,13 +94,23 @@ inline std::vector<picture_pair> take_part(std::vector<picture_pair>& pictures, 
   std::vector<picture_pair> taken;
   unetdn::random_sequence random({seed, 2, unetdn::random_stream::order});
   std::uint64_t bytes = 0;
-  while (taken.size() < wanted) {
+  while (taken.size() < wanted && pictures.size() > 1) {
     auto const next = pictures.begin() + random.index(static_cast<std::uint32_t>(pictures.size()));
+    if (leave_out) {
+      try {
+        read_pair(*next, reading);
+      } catch (unetdn::file_error const& e) {
+        std::cerr << "train: left out: " << e.what() << '\n';
+        pictures.erase(next);
+        continue;
+      }
+    }
     bytes += checked_size(*next);
     if (!taken.empty() && bytes > std::uint64_t(16) << 20) break;
     taken.push_back(std::move(*next));
     pictures.erase(next);
   }
+  unetdn::check(!taken.empty(), "--split finds no picture that can be read; measure on others: --val DIR");
   std::sort(taken.begin(), taken.end(), [](auto const& a, auto const& b) { return a.clean < b.clean; });
   return taken;
 }
@@ -107,10 +119,6 @@ inline std::vector<picture_pair> take_part(std::vector<picture_pair>& pictures, 
 inline std::vector<unetdn::image_pair> read_validation(unetdn::cpu& device, std::vector<picture_pair> const& pictures,
                                                        unetdn::read_options const& reading, int channels) {
   for (auto const& files : pictures) checked_size(files);
-  auto const converted = [channels](unetdn::image picture) {
-    unetdn::image opaque = unetdn::without_alpha(std::move(picture));
-    return channels == 1 ? unetdn::to_grey(std::move(opaque)) : unetdn::to_rgb(std::move(opaque));
-  };
   unetdn::picture_limits limits;
   limits.pixels = 1 << 20;
   std::vector<unetdn::image_pair> read(pictures.size());
@@ -120,8 +128,8 @@ inline std::vector<unetdn::image_pair> read_validation(unetdn::cpu& device, std:
     device.parallel(count, [&](int i, int) {
       std::size_t const number = first + static_cast<std::size_t>(i);
       unetdn::image_pair pair = unetdn::reduced(read_pair(pictures[number], reading), limits);
-      pair.clean = converted(std::move(pair.clean));
-      if (pair.noisy) pair.noisy = converted(std::move(*pair.noisy));
+      pair.clean = unetdn::with_channels(std::move(pair.clean), channels);
+      if (pair.noisy) pair.noisy = unetdn::with_channels(std::move(*pair.noisy), channels);
       read[number] = std::move(pair);
     });
   }

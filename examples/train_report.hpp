@@ -27,7 +27,9 @@ template <class TrainingRun> class train_report {
     unetdn::picture_limits limits;
     limits.pixels = 512 * 512;
     limits.scale = false;
+    int const width = shown.clean.width, height = shown.clean.height;
     shown_ = unetdn::reduced(std::move(shown), limits);
+    if (shown_.clean.width < width || shown_.clean.height < height) name_ += ", the middle";
     page.title = "Training a denoiser";
     add_resumed_steps();
   }

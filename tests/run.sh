@@ -46,6 +46,12 @@ finish() {
   if [[ $fast == no ]] && ! arm_is_here; then
     echo "NOT CHECKED: no compiler for 64-bit ARM or no qemu-aarch64 here"
   fi
+  if ! command -v chromium >/dev/null; then
+    echo "NOT CHECKED: no chromium here, so reports were not opened in a browser"
+  fi
+  if [[ $fast == no ]] && ! clang-format --version | grep -q 'version 14\.'; then
+    echo "NOT CHECKED: clang-format is not of version 14, so the format was not compared"
+  fi
   echo "$passed passed, $failed failed"
   ((failed == 0))
   exit

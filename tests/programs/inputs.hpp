@@ -186,12 +186,16 @@ template <class Command> void refuse_bad_files(Command command) {
   refuses(command(in / "folder.png", out), {in / "folder.png", "holds no pictures"}, 1);
   fs::remove(in / "folder.png");
 
-  // One good picture among the broken ones is still worked on.
+  // One good picture among the broken ones is still worked on, and behind one whose name says too little for its alpha.
   write_picture(one, 12, 12, 3);
+  write_picture(in / "alpha.png", 12, 12, 4);
+  fs::rename(in / "alpha.png", in / "alpha.jpg");
   program_result const r = run_program(UNETDN_TEST_PROGRAM, command(in, out));
   CHECK(r.code == 1);
-  CHECK(std::count(r.error.begin(), r.error.end(), '\n') == 4);
+  CHECK(std::count(r.error.begin(), r.error.end(), '\n') == 5);
+  CHECK(contains(r.error, "alpha channel"));
   CHECK(names_in(out) == arguments{"one.png"});
+  fs::remove(in / "alpha.jpg");
 
   std::string const before = file_contents(result);
   refuses(command(one, out), {result, "--force"}, 2);

@@ -52,7 +52,7 @@ ends_with() {
 mkdir "$work/tools" "$work/few pictures" "$work/more pictures"
 cat >"$work/tools/cmake" <<'END'
 #!/bin/sh
-case "$*" in *train*) sleep "${UNETDN_TEST_BUILD_SECONDS:-0}" ;; *--preset*) sleep 60 ;; esac
+case "$*" in *train*) sleep "${UNETDN_TEST_BUILD_SECONDS:-0}" ;; *--preset*) sleep "${UNETDN_TEST_CONFIGURE_SECONDS:-0}" ;; esac
 END
 printf '#!/bin/sh\nexit 9\n' >"$work/tools/nvidia-smi"  # no driver
 chmod +x "$work/tools/cmake" "$work/tools/nvidia-smi"
@@ -133,7 +133,7 @@ grep -q '</html>' "$work/out/report.html" || fail "no whole report"
 echo "interrupted while it configures"
 rm -r "$work/out"
 printf '#!/bin/sh\necho "Test GPU"\n' >"$work/tools/nvidia-smi"
-UNETDN_DEMO_BUILD=$work/new start
+UNETDN_TEST_CONFIGURE_SECONDS=60 UNETDN_DEMO_BUILD=$work/new start
 wait_for '^A GPU was found (Test GPU); this demo uses the processor'
 sleep 0.5
 kill -INT -- "-$job"

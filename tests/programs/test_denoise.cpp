@@ -25,6 +25,7 @@ TEST_CASE("denoise refuses what it cannot do in one line") {
   refuses_values(some, "--strength", {"-0.1", "1.1"});
   refuses(with(some, {"--sigma", "25"}), {weights, "--sigma"}, 2);
   refuses(with(some, {"--report", one, "--force"}), {one, "input itself"}, 2);
+  refuses(with(some, {"--report", weights, "--force"}), {weights, "input itself"}, 2);
   refuses({one, "--out", out}, {"--weights"}, 2);
   fs::path const shown = scratch.path / "shown";
   fs::create_directory(shown);

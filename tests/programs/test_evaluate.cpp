@@ -89,6 +89,9 @@ TEST_CASE("evaluate refuses what it cannot do in one line") {
   refuses(with(some, {"--format", "xml"}), {"--format"}, 2);
   refuses(with(some, {"--nonsense"}), {"--nonsense", "--help"}, 2);
   refuses(with(some, {"--report", data + "/a.png", "--force"}), {"a.png", "input itself"}, 2);
+  refuses(with(some, {"--report", weights, "--force"}), {weights, "input itself"}, 2);
+  refuses({"--weights", weights, "--noisy", data, "--clean", data, "--seed", "1"}, {"--seed", "--noisy"}, 2);
+  refuses({"--weights", weights, "--noisy", data, "--clean", data, "--protocol", "literature"}, {"--protocol"}, 2);
   refuses(with(some, {"--report", data + "/none/r.html"}), {"r.html", "there is no folder"}, 1);
   refuses(with(some, {"--noisy", data, "--clean", data}), {"--data", "--noisy"}, 2);
   refuses({"--weights", weights, "--noisy", data}, {"--clean"}, 2);

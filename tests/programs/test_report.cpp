@@ -86,6 +86,22 @@ image rounded(image picture) {
 
 }  // namespace
 
+TEST_CASE("a page that shows parts tells of the whole") {
+  report r = example(40, 30);
+  r.pictures[0].whole_width = 1200;
+  r.pictures[0].whole_height = 900;
+  r.pictures[0].scores = programs::picture_scores{31.25, 0.875, 20.5, 0.5};
+  r.pictures.push_back(r.pictures[0]);
+  r.pictures_in_all = 57;
+  r.mean = programs::picture_scores{30.125, 0.75, 20.25, 0.25};
+  std::string const page = page_of(r);
+  CHECK(count(page, "1200 × 900 pixels, colour; its middle is shown, 40 × 30, and all of it measured") == 2);
+  CHECK(count(page, "31.25") >= 2);
+  CHECK(count(page, "The first 2 of 57 pictures") == 1);
+  CHECK(count(page, "Mean of all 57") == 1);
+  CHECK(count(page, "+9.88 dB") == 1);  // 30.125 - 20.25, the gain that is told first
+}
+
 TEST_CASE("report: base64") {
   auto const encoded = [](std::string_view s) { return programs::detail::base64(std::as_bytes(std::span(s))); };
   CHECK(encoded("").empty());

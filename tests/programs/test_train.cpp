@@ -194,6 +194,12 @@ TEST_CASE("train refuses pictures that do not fit") {
   CHECK(replaced.code == 0);
   CHECK(one_line(replaced.error));
   CHECK(contains(replaced.error, "train: left out: data/damaged.png: is empty"));
+  for (char const* seed : {"1", "2", "3", "4"}) {  // whichever is drawn first to be held out
+    program_result const held_out = where.train(data, {"--replace-damaged", "--split", "0.5", "--seed", seed, "--steps",
+                                                       "1", "--out", "split", "--quiet", "--force"});
+    CHECK(held_out.code == 0);
+    CHECK(contains(held_out.error, "train: left out: data/damaged.png: is empty"));
+  }
   where.refused(2, pairs, {"--replace-damaged"}, {"--replace-damaged"});
   fs::remove(where.path / "data" / "damaged.png");
   where.refused(1, {"--data", "data", "--val", "empty"}, {}, {"empty"});
