@@ -18,7 +18,8 @@ if ! grep -q 'int main' "$work/program.cpp"; then
   exit 1
 fi
 
-tar -C "$root" --exclude-vcs --exclude-vcs-ignores -czf "$work/unetdn.tar.gz" .
+tar -C "$root" --exclude ./build --exclude './build-*' --exclude ./.git --exclude ./.deps --exclude ./.venv \
+  --exclude ./out -czf "$work/unetdn.tar.gz" .
 
 cmake --log-level=WARNING -G Ninja -S "$root" -B "$work/package" -D CMAKE_BUILD_TYPE= -D CMAKE_CXX_FLAGS=-O2 \
   -D UNETDN_TESTS=OFF -D UNETDN_EXAMPLES=OFF -D UNETDN_BENCHMARKS=OFF -D UNETDN_CUDA=OFF

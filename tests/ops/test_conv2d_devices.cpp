@@ -70,11 +70,12 @@ std::vector<conv_case> const few {
 template <class T> std::vector<conv_case> const& cases_of() { return std::is_same_v<T, fp16> ? few : cases; }
 
 /// Half the distance from 1 to the next number of the type.
-template <class T> constexpr double half_step = 0;
-template <> constexpr double half_step<double> = 0x1p-53;
-template <> constexpr double half_step<float> = 0x1p-24;
-template <> constexpr double half_step<bf16> = 0x1p-8;
-template <> inline constexpr double half_step<fp16> = 0x1p-11;
+template <class T> constexpr double half_step() {
+  return std::is_same_v<T, double>  ? 0x1p-53
+         : std::is_same_v<T, float> ? 0x1p-24
+         : std::is_same_v<T, bf16>  ? 0x1p-8
+                                    : 0x1p-11;
+}
 
 /// Numbers of about -1 to 1 with all bits of a float.
 std::vector<double> rough_numbers(std::int64_t count, std::uint32_t seed) {
@@ -172,9 +173,9 @@ std::string label(conv_case const& c) {
 /// for each term; then it is rounded to Stored.
 template <class Stored> bool close(std::vector<double> const& got, std::vector<double> const& want, double terms) {
   if (got.size() != want.size()) return false;
-  double const of_sums = 2 * half_step<accumulator_t<Stored>> * (terms + 8);
+  double const of_sums = 2 * half_step<accumulator_t<Stored>>() * (terms + 8);
   for (std::size_t i = 0; i < got.size(); ++i) {
-    if (!(std::abs(got[i] - want[i]) <= of_sums + half_step<Stored> * std::abs(want[i]))) {
+    if (!(std::abs(got[i] - want[i]) <= of_sums + half_step<Stored>() * std::abs(want[i]))) {
       UNSCOPED_INFO("element " << i << " is " << got[i] << ", not " << want[i]);
       return false;
     }
@@ -346,9 +347,10 @@ TEMPLATE_LIST_TEST_CASE("conv2d's gradients are its adjoints on every device", "
       auto const dw = p.backward_weights(false).dw;
       double const w_dw = dot(p.w_values, p.template unpacked<accumulator_t<T>>(dw));
       double const elements = double(p.y_shape.size() + p.x_shape.size());
-      double const bound = (2 * half_step<accumulator_t<T>> * (p.forward_terms() + p.data_terms() + p.weight_terms()) +
-                            half_step<T> * std::sqrt(p.forward_terms() + p.data_terms())) *
-                           elements;
+      double const bound =
+          (2 * half_step<accumulator_t<T>>() * (p.forward_terms() + p.data_terms() + p.weight_terms()) +
+           half_step<T>() * std::sqrt(p.forward_terms() + p.data_terms())) *
+          elements;
       CHECK(std::abs(y_dy - x_dx) <= bound);
       CHECK(std::abs(y_dy - w_dw) <= bound);
     });

@@ -396,6 +396,20 @@ TEST_CASE("minutes become a number of steps that a resumed run keeps") {
   CHECK(t.steps_done() == planned);
 }
 
+TEST_CASE("minutes that measuring alone would take are refused") {
+  temporary_folder const folder;
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer t(device, network, small_options(), pictures);
+  unetdn::run_options how;
+  how.folder = folder.path;
+  how.minutes = 1e-4;  // 6 ms
+  training_run run(t, how, std::vector<unetdn::image_pair>(16, {unetdn::generate_picture(9, 0, 128, 128)}));
+  CHECK_THROWS_WITH(run.run([](unetdn::run_progress const&) { return true; }),
+                    Catch::Contains("16 validation pictures"));
+  CHECK(run.checkpoint_step() == 0);  // of the beginning: --resume with more time goes on
+}
+
 TEST_CASE("a run that cannot be is refused") {
   temporary_folder const folder;
   cpu device(1);
