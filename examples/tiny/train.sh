@@ -8,5 +8,5 @@ cd "$(dirname "$0")/../.."
 trap 'exit 130' INT TERM  # train ends well then, but its weights are not what is wanted
 
 build/release/examples/train --generated 1000 --noise gaussian:25 --base 8 --levels 3 --output residual \
-  --patch 64 --batch 4 --steps 12000 --seed 1 --device cpu --out out/tiny "$@"
+  --loss mse --rate 0.002 --patch 64 --batch 4 --steps 12000 --seed 1 --device cpu --out out/tiny "$@"
 cp out/tiny/best.safetensors examples/tiny/gaussian25.safetensors
