@@ -230,11 +230,11 @@ class report_writer {
         "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; img-src data:; "
         "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">\n"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
-        "<link rel='icon' href='data:,'>\n<title>",
-        title, "</title>\n<style>", report_style,
-        "</style>\n<script>document.documentElement.classList.add('js')</script>\n", "<h1>", title, "</h1>\n");
+        "<link rel='icon' href='data:,'>\n",
+        r_.live ? "<noscript><meta http-equiv='refresh' content='5'></noscript>\n" : "", "<title>", title,
+        "</title>\n<style>", report_style, "</style>\n<script>document.documentElement.classList.add('js')</script>\n",
+        "<h1>", title, "</h1>\n");
     if (!r_.live) return;
-    add("<noscript><meta http-equiv='refresh' content='5'></noscript>\n");
     constexpr std::string_view running = "Work goes on. This page loads itself again every 5 seconds.";
     add("<div class='live' data-running='", running,
         "' data-paused='Work goes on, but this page no longer loads itself "

@@ -1098,8 +1098,8 @@ void write_image(std::filesystem::path const& path, image const& picture, write_
   std::string const extension = lower_extension(path);
   bool const jpeg = extension == ".jpg" || extension == ".jpeg";
   bool const pnm = extension == ".ppm" || extension == ".pgm" || extension == ".pnm";
-  auto const refuse = [&](std::string_view what) { throw file_error(path.string(), what); };
-  if (extension != ".png" && !jpeg && !pnm) refuse("can't be written; name it .png, .jpg, .jpeg, .ppm, .pgm or .pnm");
+  if (extension != ".png" && !jpeg && !pnm)
+    throw file_error(path.string(), "can't be written; name it .png, .jpg, .jpeg, .ppm, .pgm or .pnm");
   check(!(jpeg || pnm) || !picture.has_alpha(), path.string(),
         ": can't hold the picture's alpha channel; name it .png or leave alpha out");
   check(extension != ".pgm" || picture.channels != 3, path.string(), ": can't hold colour; name it .ppm or .png");

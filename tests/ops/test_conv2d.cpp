@@ -358,6 +358,22 @@ TEST_CASE("Winograd's algorithm has equal bits in all orders of its loops") {
   }
 }
 
+TEST_CASE("Winograd's few tiles are not cut up for many threads, each of which would read all weights") {
+  using namespace cpu_bodies;
+  problem<float> const p{{1, 8, 8, 128, 64, 3, 1}};  // 4 tiles, fewer panels than threads
+  auto const packed = p.packed();
+  window<float> const x{p.x_shape, false, p.x};
+  window<float> y{p.y_shape, false};
+  auto const shares_weights = [&](int workers) {
+    auto const job = winograd_forward_job<float>(workers, {p.s.in, p.s.out, 9}, x.view(), packed.data(), p.bias.data(),
+                                                 true, y.view());
+    CHECK((workers == 1 || job.panels().panels() < workers));
+    return job.shares_weights;
+  };
+  CHECK(!shares_weights(1));
+  CHECK(!shares_weights(64));
+}
+
 TEST_CASE("a picture's size does not change the bits of Winograd's algorithm") {
   cpu dev{2};
   problem<float> const large{{1, 132, 260, 8, 64, 3, 1}};

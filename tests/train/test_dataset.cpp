@@ -540,6 +540,18 @@ TEST_CASE("pictures beyond what memory may take are dropped, and read again to t
   }
 }
 
+TEST_CASE("generated pictures can be replaced, and what they took is given back") {
+  cpu dev{1};
+  training_set set(1);
+  tensor<float, cpu> patch(dev, {2, 8, 8, 1});
+  for (int side : {32, 8, 16}) {
+    set.generate([side](std::uint64_t) { return ramp(side, side, 1); }, 4);
+    for (std::int64_t step = 1; step <= 20; ++step)
+      set.draw(dev, {1, static_cast<std::uint32_t>(step), random_stream::noise}, step, patch.view());
+    CHECK(set.bytes_kept() == std::uint64_t(4) * static_cast<std::uint64_t>(side * side));
+  }
+}
+
 TEST_CASE("with many pictures windows become smaller, so that all fit into memory") {
   cpu dev{1};
   training_set set(1);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <optional>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -53,6 +55,17 @@ struct temporary_folder {
   temporary_folder() { std::filesystem::remove_all(path); }
   ~temporary_folder() { std::filesystem::remove_all(path); }
 };
+
+/// A checkpoint, in the folder, of small_options' first step.
+std::filesystem::path first_checkpoint(std::filesystem::path const& folder) {
+  std::filesystem::create_directories(folder);
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  trainer t(device, network, small_options(), pictures);
+  t.step();
+  t.save_checkpoint(folder / "checkpoint.safetensors");
+  return folder / "checkpoint.safetensors";
+}
 
 /// Weights and averages after training with this many threads.
 std::vector<float> trained(int threads, unetdn::training_options const& options, int steps) {
@@ -181,13 +194,9 @@ TEST_CASE("a resumed run ends with the bits of an uninterrupted one") {
 
 TEST_CASE("a checkpoint of another run is refused, and changes nothing") {
   temporary_folder const folder;
-  std::filesystem::create_directories(folder.path);
-  auto const path = folder.path / "checkpoint.safetensors";
+  auto const path = first_checkpoint(folder.path);
   cpu device(1);
   unetdn::training_set pictures = small_set();
-  trainer first(device, network, small_options(), pictures);
-  first.step();
-  first.save_checkpoint(path);
   auto const refused = [&](unetdn::unet_config const& config, unetdn::training_options const& options,
                            std::string const& part) {
     trainer second(device, config, options, pictures);
@@ -219,13 +228,9 @@ TEST_CASE("a checkpoint of another run is refused, and changes nothing") {
 
 TEST_CASE("a damaged checkpoint is refused before anything is changed") {
   temporary_folder const folder;
-  std::filesystem::create_directories(folder.path);
-  auto const path = folder.path / "checkpoint.safetensors";
+  auto const path = first_checkpoint(folder.path);
   cpu device(1);
   unetdn::training_set pictures = small_set();
-  trainer first(device, network, small_options(), pictures);
-  first.step();
-  first.save_checkpoint(path);
   unetdn::safetensors_file const good(path);
   unetdn::safetensors_writer file;
   for (auto const& [key, value] : good.metadata()) file.metadata(key, value);
@@ -394,6 +399,55 @@ TEST_CASE("minutes become a number of steps that a resumed run keeps") {
   training_run run(t, how, {});
   run.run([](unetdn::run_progress const&) { return true; });
   CHECK(t.steps_done() == planned);
+}
+
+TEST_CASE("minutes are planned for the pictures that they reach, not for all that a folder has") {
+  temporary_folder const folder;
+  cpu device(1);
+  unetdn::training_set pictures(3);
+  std::vector<unetdn::training_source> sources(
+      5000, {[] {
+               std::this_thread::sleep_for(std::chrono::milliseconds(4));  // 20 s for all of them
+               return unetdn::image_pair{unetdn::image(40, 40, 3, 8)};
+             },
+             1});
+  pictures.read_later(sources, {});
+  trainer t(device, network, small_options(), pictures);
+  unetdn::run_options how;
+  how.folder = folder.path;
+  how.minutes = 0.05;  // 3 s
+  training_run run(t, how, {});
+  std::int64_t planned = 0;
+  run.run([&](unetdn::run_progress const& p) {
+    planned = p.steps;
+    return planned == 0;
+  });
+  CHECK(planned > t.steps_done() + 2);
+}
+
+TEST_CASE("a resumed run measures as rarely as it was planned") {
+  temporary_folder const folder;
+  cpu device(1);
+  unetdn::training_set pictures = small_set();
+  std::vector<unetdn::image_pair> const validation{{unetdn::generate_picture(9, 0, 16, 16)}};
+  unetdn::run_options how;
+  how.folder = folder.path;
+  how.steps = 8;
+  how.validations = 2;
+  {
+    trainer t(device, network, small_options(), pictures);
+    training_run(t, how, validation).run([](unetdn::run_progress const& p) { return p.last.step < 3; });
+  }
+  trainer t(device, network, small_options(), pictures);
+  how.resume = true;
+  how.validations = 8;
+  int measured = 0;
+  training_run run(t, how, validation);
+  run.run([&](unetdn::run_progress const& p) {
+    measured += p.psnr ? 1 : 0;
+    return true;
+  });
+  CHECK(measured == 2);
 }
 
 TEST_CASE("minutes that measuring alone would take are refused") {

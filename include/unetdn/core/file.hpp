@@ -171,6 +171,7 @@ class atomic_file {
     constexpr int most_links = 40;  // as many as the system follows
     for (int i = 0; i < most_links && std::filesystem::is_symlink(target_, failure); ++i) {
       auto const next = std::filesystem::read_symlink(target_, failure);
+      if (failure) break;  // what follows tells why
       target_ = next.is_absolute() ? next : target_.parent_path() / next;
     }
     if (std::filesystem::is_symlink(target_, failure)) fail(ELOOP);

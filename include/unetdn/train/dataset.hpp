@@ -124,10 +124,12 @@ class training_set {
     photographs_.resize(photographs_.size() + sources_.size());
   }
 
-  /// Adds up to `count` generated pictures.
+  /// Adds up to `count` generated pictures, in place of those of an earlier call.
   void generate(generator make, int count) {
     check(count >= 0, "the number of generated pictures is 0 or more, not ", count);
     if (count > 0) admit(false);
+    for (auto const& made : generated_) bytes_kept_ -= made ? made->bytes() : 0;
+    std::erase_if(kept_, [](kept_picture const& p) { return !p.photograph; });
     generated_.clear();
     make_ = std::move(make);
     generated_limit_ = count;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -84,7 +85,9 @@ template <class T, class Device> class training_run {
     if (options_.steps > 0) plan_steps(options_.steps);
   }
 
-  /// Trains to the end, or until `progress` returns false; returns where it stood.
+  /// Trains to the end, or until `progress` returns false; returns where it stood. Throws file_error where a file
+  /// cannot be written, error where training diverges, and argument_error where measuring on the validation pictures
+  /// would take most of the minutes; the last checkpoint is whole.
   run_progress run(callback const& progress) {
     prepare_folder();
     clock::time_point const begin = clock::now();
@@ -346,6 +349,7 @@ template <class T, class Device> class training_run {
     std::map<std::string, std::string> metadata;
     for (auto const& [key, value] : options_.provenance) metadata[provenance_prefix + key] = value;
     metadata["unetdn.best_psnr"] = text(best_psnr_);
+    metadata["unetdn.validations"] = text(options_.validations);
     trainer_.save_checkpoint(new_checkpoint_path(), metadata);
     name_new_checkpoint();
     checkpoint_step_ = trainer_.steps_done();
@@ -391,6 +395,10 @@ template <class T, class Device> class training_run {
     bool const still_there = std::filesystem::exists(best_path());  // else the next one is better than nothing
     if (it != metadata.end() && still_there)
       std::from_chars(it->second.data(), it->second.data() + it->second.size(), best_psnr_);
+    if (auto const validations = metadata.find("unetdn.validations"); planned() > 0 && validations != metadata.end()) {
+      std::string const& n = validations->second;
+      std::from_chars(n.data(), n.data() + n.size(), options_.validations);  // minutes may have lessened them
+    }
     for (auto const& [key, value] : metadata) {  // what this run was not told again, as the weights it began with
       if (key.starts_with(provenance_prefix)) options_.provenance.emplace(key.substr(provenance_prefix.size()), value);
     }
