@@ -542,13 +542,21 @@ TEST_CASE("pictures beyond what memory may take are dropped, and read again to t
 
 TEST_CASE("generated pictures can be replaced, and what they took is given back") {
   cpu dev{1};
-  training_set set(1);
   tensor<float, cpu> patch(dev, {2, 8, 8, 1});
-  for (int side : {32, 8, 16}) {
-    set.generate([side](std::uint64_t) { return ramp(side, side, 1); }, 4);
-    for (std::int64_t step = 1; step <= 20; ++step)
-      set.draw(dev, {1, static_cast<std::uint32_t>(step), random_stream::noise}, step, patch.view());
-    CHECK(set.bytes_kept() == std::uint64_t(4) * static_cast<std::uint64_t>(side * side));
+  for (bool const scarce : {false, true}) {
+    training_set set(1);
+    reading_options how;
+    how.patch = 8;
+    how.memory = scarce ? 2 * 16 * 16 : 1 << 20;
+    set.read_later({{[] { return image_pair{ramp(8, 8, 1)}; }, 1}}, how);
+    for (int side : {8, 32, 16}) {
+      set.generate([side](std::uint64_t) { return ramp(side, side, 1); }, side == 16 ? 2 : 4);
+      for (std::int64_t step = 1; step <= 40; ++step) {
+        set.draw(dev, {1, static_cast<std::uint32_t>(step), random_stream::noise}, step, patch.view());
+        CHECK(set.bytes_kept() <= std::max<std::uint64_t>(how.memory, 2 * 32 * 32));
+      }
+      if (!scarce) CHECK(set.bytes_kept() == std::uint64_t(8 * 8 + (side == 16 ? 2 : 4) * side * side));
+    }
   }
 }
 

@@ -288,7 +288,7 @@ class training_set {
         continue;
       }
       auto& dropped = (oldest.photograph ? photographs_ : generated_)[oldest.number];
-      bytes_kept_ -= dropped->bytes();
+      bytes_kept_ -= dropped.value().bytes();
       dropped.reset();
     }
   }
