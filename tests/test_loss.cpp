@@ -26,7 +26,7 @@ double expected_loss(loss_kind kind, std::vector<double> const& y, std::vector<d
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("the loss is its definition", "", float, double) {
+TEMPLATE_TEST_CASE("the loss is its definition", "[long]", float, double) {
   using T = TestType;
   for (loss_kind const kind : {loss_kind::l1, loss_kind::mse}) {
     for (shape const& s : cases) {

@@ -258,7 +258,7 @@ TEMPLATE_LIST_TEST_CASE("conv_transpose2d is exact on windows of every kind", ""
   });
 }
 
-TEMPLATE_TEST_CASE("conv_transpose2d's kernels read matrices without bank conflicts", "", bf16, fp16) {
+TEMPLATE_TEST_CASE("conv_transpose2d's kernels read matrices without bank conflicts", "[long]", bf16, fp16) {
   using T = TestType;
   emulated dev;
   conv_transpose2d_shape const s{72, 40};
