@@ -7,6 +7,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 here=$root/tests/consume
+picture=$root/docs/images/before_after.png
 work=$root/build/consume
 
 rm -rf "$work"
@@ -29,12 +30,12 @@ cmake --install "$work/package" --prefix "$work/prefix" >/dev/null
 # run_program PROGRAM FOLDER: denoises a picture, and is told what is wrong with bad input.
 run_program() {
   local program=$1 folder=$2 status=0
-  "$program" "$work/weights.safetensors" "$work/noisy.png" "$folder/clean.png"
-  if ! cmp -s <(head -c 8 "$work/noisy.png") <(head -c 8 "$folder/clean.png"); then
+  "$program" "$root/examples/tiny/gaussian25.safetensors" "$picture" "$folder/clean.png"
+  if ! cmp -s <(head -c 8 "$picture") <(head -c 8 "$folder/clean.png"); then
     echo "$program wrote no PNG file" >&2
     return 1
   fi
-  "$program" "$folder/missing.safetensors" "$work/noisy.png" "$folder/not.png" 2>"$folder/message" || status=$?
+  "$program" "$folder/missing.safetensors" "$picture" "$folder/not.png" 2>"$folder/message" || status=$?
   if [[ $status != 1 || -e $folder/not.png ]] || ! grep -q missing.safetensors "$folder/message"; then
     echo "$program did not refuse a missing weight file by name (exit code $status)" >&2
     return 1
@@ -46,10 +47,7 @@ try_way() {
   cmake --log-level=WARNING -G Ninja -S "$here/$way" -B "$folder" -D CMAKE_BUILD_TYPE= -D CMAKE_CXX_FLAGS=-O2 \
     -D PROGRAM="$work/program.cpp" -D UNETDN_SOURCE="$root" -D UNETDN_ARCHIVE="$work/unetdn.tar.gz" \
     -D CMAKE_PREFIX_PATH="$work/prefix" --no-warn-unused-cli
-  if [[ $way == installed ]]; then
-    cmake --build "$folder" --target make_input
-    "$folder/make_input" "$work"
-  else
+  if [[ $way != installed ]]; then
     cmake --build "$folder" --target unetdn_image  # the library's own compiled part is not the program
   fi
   begin=$(date +%s%N)
@@ -58,10 +56,8 @@ try_way() {
   run_program "$folder/program" "$folder"
 }
 
-# The first makes the input of all.
-try_way installed
 declare -A processes
-for way in add_subdirectory fetch_content; do
+for way in installed add_subdirectory fetch_content; do
   try_way $way >"$work/$way.log" 2>&1 &
   processes[$way]=$!
 done
