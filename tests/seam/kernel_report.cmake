@@ -5,11 +5,16 @@
 find_program(UNETDN_PTXAS ptxas HINTS ${CUDAToolkit_BIN_DIR} REQUIRED)
 mark_as_advanced(UNETDN_PTXAS)
 
+string(REGEX MATCHALL "[0-9]+[af]?" architectures "${UNETDN_CUDA_ARCHITECTURES}")
+if(NOT architectures)
+  message(WARNING "No kernel_report: UNETDN_CUDA_ARCHITECTURES is '${UNETDN_CUDA_ARCHITECTURES}', without a number")
+  return()
+endif()
+
 file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.cu)
 set(folder ${CMAKE_CURRENT_BINARY_DIR}/kernels)
 file(MAKE_DIRECTORY ${folder}/kept)
 target_compile_options(unetdn_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:--keep --keep-dir=${folder}/kept>)
-string(REGEX MATCHALL "[0-9]+" architectures "${UNETDN_CUDA_ARCHITECTURES}")
 list(REMOVE_DUPLICATES architectures)
 list(LENGTH architectures count)
 list(GET architectures -1 newest)
