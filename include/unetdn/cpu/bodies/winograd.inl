@@ -185,7 +185,7 @@ template <class T> struct tile_writer {
   bool whole() const { return rows == winograd_output && cols == winograd_output && outputs == group_channels; }
   /// With bias and ReLU.
   vec<T> finished(int v, vec<T> value) const {
-    value = rounded<T>(value) + bias[v];
+    value += bias[v];
     if (relu) value = value < T(0) ? vec<T>{} : value;  // this way round a NaN stays visible
     return value;
   }

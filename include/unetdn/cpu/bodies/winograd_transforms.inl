@@ -9,7 +9,8 @@
 //         0 -s/2 -1/2  s    1  0               1/6   s/6   1/3            0  1/2  1/2  2   2   0
 //         0  s/2 -1/2 -s    1  0               1/6  -s/6   1/3            0  s/4 -s/4  2s -2s  1
 //         0  1    0   -5/2  0  1                0     0     1
-// The gradients use their transposes. Each function maps one line of vectors; in two dimensions columns come first.
+// The gradients use their transposes. Each function maps one line of vectors; in two dimensions columns come first. No
+// result is a bare product: what it is added to next would decide whether it is rounded.
 
 template <class T> inline constexpr T root2 = T(1.41421356237309504880);
 
@@ -35,7 +36,7 @@ template <class T> struct winograd_at {
     vec<T> const sum1 = m[1] + m[2], difference1 = m[1] - m[2];
     vec<T> const sum2 = m[3] + m[4], difference2 = m[3] - m[4];
     o[0] = m[0] + sum1 + sum2;
-    o[1] = root2<T> * (T(0.5) * difference1 + difference2);
+    o[1] = rounded<T>(root2<T> * (T(0.5) * difference1 + difference2));
     o[2] = T(0.5) * sum1 + T(2) * sum2;
     o[3] = root2<T> * (T(0.25) * difference1 + T(2) * difference2) + m[5];
   }
@@ -78,7 +79,7 @@ template <class T> struct winograd_gt {
     vec<T> const sum1 = u[1] + u[2], difference1 = u[1] - u[2];
     vec<T> const sum2 = u[3] + u[4], difference2 = u[3] - u[4];
     o[0] = u[0] - T(2.0 / 3) * sum1 + T(1.0 / 6) * sum2;
-    o[1] = root2<T> / 6 * (difference2 - T(2) * difference1);
+    o[1] = rounded<T>(root2<T> / 6 * (difference2 - T(2) * difference1));
     o[2] = T(1.0 / 3) * (sum2 - sum1) + u[5];
   }
 };
