@@ -10,6 +10,7 @@
 import argparse
 import datetime
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -29,7 +30,8 @@ def machine():
     gpu, driver, memory = (query.split("\n")[0].split(", ") + ["", "", ""])[:3] if query else ("none", "", "")
     nvcc = re.search(r"release ([0-9.]+)", output_of("nvcc", "--version"))
     return {"gpu": gpu, "memory": memory, "driver": driver, "nvcc": nvcc.group(1) if nvcc else "",
-            "commit": output_of("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD") or "unknown",
+            "commit": (output_of("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD") or
+                       os.environ.get("UNETDN_COMMIT", "unknown")),
             "date": str(datetime.date.today())}
 
 
