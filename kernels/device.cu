@@ -58,6 +58,12 @@ CUstream_st* cuda_stream_create(int gpu) {
   return stream;
 }
 
+bool cuda_has_warpgroups(int gpu) {
+  int major = 0;
+  check_cuda(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu), "asking the GPU's kind");
+  return major == 9;  // newer ones do it differently
+}
+
 void cuda_stream_destroy(int gpu, CUstream_st* stream) noexcept {
   cudaSetDevice(gpu);
   cudaStreamSynchronize(stream);

@@ -45,6 +45,15 @@ std::vector<conv_case> const cases {
 #endif
 };
 
+/// So many channels that warpgroups multiply them, where there are any: tiles of 64 and of 128, tails, several steps.
+std::vector<conv_case> const wide_cases {
+  {{1, 5, 17, 64}, {64, 64, 3}, dense, slice},
+#if !defined(UNETDN_TSAN)
+      {{2, 17, 3, 70}, {70, 130, 3}, odd_slice, slice_of_a_crop}, {{1, 3, 2, 40}, {40, 72, 3}, crop, odd_slice},
+      {{1, 1, 1, 200}, {200, 66, 3}, slice, dense},
+#endif
+};
+
 /// Pictures, whose kernels have as deep a matrix as there are channels: one to four, and the first number that is none.
 std::vector<conv_case> const pictures {
   {{1, 9, 17, 3}, {3, 35, 3}, odd_slice, odd_slice},
@@ -252,6 +261,10 @@ template <class Row, class Cases> void check_cases_by_tf32(Cases const& list) {
 
 TEMPLATE_LIST_TEST_CASE("conv2d agrees with its definition on windows of every kind", "", rows) {
   check_cases<TestType>(cases_of<typename TestType::element>());
+}
+
+TEMPLATE_LIST_TEST_CASE("conv2d of many channels agrees with its definition", "", rows) {
+  check_cases<TestType>(wide_cases);
 }
 
 TEMPLATE_LIST_TEST_CASE("conv2d by tf32 agrees with its definition on operands rounded to it", "", rows) {

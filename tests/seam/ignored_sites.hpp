@@ -26,8 +26,7 @@ inline bool passes(check_function const& check, emulated& dev) {
   }
 }
 
-/// Ignores each sync, sync_warp, copy_commit and copy_wait that the check's kernels execute in turn, in both thread
-/// orders.
+/// Ignores each sync_site that the check's kernels execute in turn, in both thread orders.
 inline site_report ignore_each_site(check_function const& check) {
   emulated whole;
   whole.record_sites();

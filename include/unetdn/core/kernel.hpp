@@ -40,8 +40,16 @@ struct extent3 {
 /// Threads that execute together: the unit of shuffles, matrix loads and matrix products.
 inline constexpr int warp_size = 32;
 
+/// Four warps, the first of them a multiple of four: the unit of Hopper's matrix products.
+inline constexpr int warpgroup_size = 4 * warp_size;
+
 /// Most bytes of shared memory that a block may have on every GPU from compute capability 8.0 on (8.6 has the least).
 inline constexpr int max_shared_bytes = 99 * 1024;
+/// The same on Hopper (9.0).
+inline constexpr int max_shared_bytes_hopper = 227 * 1024;
+
+/// Whether a kernel is for GPUs that multiply by warpgroups, and for no others: it says so by a member `by_warpgroups`.
+template <class K> inline constexpr bool by_warpgroups = requires { K::by_warpgroups; };
 
 /// A kernel is a trivially copyable struct. Its members are the arguments; `operator()(Block&, shared&)` is the body
 /// that every thread runs; `threads` is the block size; `shared` is the block's shared memory: a struct, a union of
@@ -50,7 +58,9 @@ template <class K>
 concept kernel = std::is_trivially_copyable_v<K> && std::is_trivially_default_constructible_v<typename K::shared> &&
                  (K::threads > 0) &&
                  (K::threads <= 1024) && (K::threads % warp_size == 0) &&
-                 (sizeof(typename K::shared) <= std::size_t(max_shared_bytes));
+                 (sizeof(typename K::shared) <=
+                  std::size_t(by_warpgroups<K> ? max_shared_bytes_hopper : max_shared_bytes)) &&
+                 (!by_warpgroups<K> || K::threads % warpgroup_size == 0);
 
 /// A kernel did what no kernel may do. Only the emulated device finds out.
 class kernel_fault : public error {

@@ -155,4 +155,33 @@ UNETDN_DEVICE void multiply_add(Block& block, fragment_c& c, fragment_a<Operand>
   }
 }
 
+// Matrix products of a warpgroup (Hopper's wgmma; PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions"):
+// c[64xN] += a[64x16] b[16xN] of bf16 or fp16, whose operands are read from shared memory while the threads go on. Warp
+// w of the group holds rows 16 w to 16 w + 15 of c as N / 8 fragments, and of a where that comes from registers.
+
+/// Rows of 64 elements of 16 bits in shared memory, 128 bytes one after the other: the form in which warpgroups
+/// multiply fastest. Of each row the piece of 16 bytes number i lies where spread_piece() says, so that neither a row
+/// nor a column of pieces meets in a bank. (PTX ISA, "Shared Memory Matrix Layout", 128-byte swizzling.)
+inline constexpr int shared_row = 64;
+/// Eight such rows are what a product reads at once; the address of the first one is a multiple of 128 bytes, and its
+/// number within 1024 bytes decides how they are spread.
+inline constexpr int shared_row_group = 8;
+/// Where row `row` of memory aligned to 1024 bytes has piece `piece`.
+UNETDN_HD constexpr int spread_piece(int row, int piece) { return piece ^ (row & 7); }
+
+/// A matrix in such rows, as a[64x16] or b[16xN]: rows m (or n), whose contiguous elements are k; Transposed: rows k,
+/// whose contiguous elements are m (or n).
+template <class T, bool Transposed> struct shared_matrix {
+  static_assert(sizeof(T) == 2);
+  T const* s_first;      ///< the first row's first element, were the rows not spread; a multiple of 16 bytes
+  int groups_apart;      ///< elements from a group of eight rows to the next
+  int blocks_apart = 0;  ///< Transposed: elements from 64 contiguous m (or n) to the next 64; otherwise unused
+  int shift = 0;         ///< the matrix begins so many elements further on; a multiple of 8
+
+  /// The same so many elements further on: cheaper than from another address where the number is known when compiling.
+  UNETDN_DEVICE shared_matrix shifted(int elements) const {
+    return {s_first, groups_apart, blocks_apart, shift + elements};
+  }
+};
+
 }  // namespace unetdn

@@ -31,6 +31,7 @@ std::string cuda_description(int gpu = 0);
 namespace detail {
 // All of these throw unetdn::error with the CUDA runtime's text, except those that are noexcept.
 CUstream_st* cuda_stream_create(int gpu);
+bool cuda_has_warpgroups(int gpu);
 void cuda_stream_destroy(int gpu, CUstream_st* stream) noexcept;
 void* cuda_allocate(int gpu, std::size_t bytes);
 void cuda_release(void* p) noexcept;
@@ -72,7 +73,8 @@ class cuda {
   static constexpr char const* name() { return "cuda"; }
 
   /// `gpu` counts from 0, as nvidia-smi does. Throws error with cuda_problem() where there is none to use.
-  explicit cuda(int gpu = 0) : gpu_{gpu}, stream_{detail::cuda_stream_create(gpu)} {}
+  explicit cuda(int gpu = 0)
+      : gpu_{gpu}, stream_{detail::cuda_stream_create(gpu)}, warpgroups_{detail::cuda_has_warpgroups(gpu)} {}
   ~cuda() {
     release(scratch_);
     if (stream_) detail::cuda_stream_destroy(gpu_, stream_);
@@ -82,13 +84,15 @@ class cuda {
         stream_{std::exchange(other.stream_, nullptr)},
         scratch_{std::exchange(other.scratch_, nullptr)},
         scratch_bytes_{std::exchange(other.scratch_bytes_, 0)},
-        tf32_{other.tf32_} {}
+        tf32_{other.tf32_},
+        warpgroups_{other.warpgroups_} {}
   cuda& operator=(cuda&& other) noexcept {
     std::swap(gpu_, other.gpu_);
     std::swap(stream_, other.stream_);
     std::swap(scratch_, other.scratch_);
     std::swap(scratch_bytes_, other.scratch_bytes_);
     std::swap(tf32_, other.tf32_);
+    std::swap(warpgroups_, other.warpgroups_);
     return *this;
   }
 
@@ -202,12 +206,16 @@ class cuda {
   bool tf32() const { return tf32_; }
   void allow_tf32(bool allow) { tf32_ = allow; }
 
+  /// Whether this GPU multiplies matrices by warpgroups (Hopper, compute capability 9.0: see core/mma.hpp).
+  bool has_warpgroups() const { return warpgroups_; }
+
  private:
   int gpu_;
   CUstream_st* stream_;
   void* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
   bool tf32_ = false;
+  bool warpgroups_;
 };
 static_assert(device<cuda>);
 

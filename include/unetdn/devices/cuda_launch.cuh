@@ -19,12 +19,47 @@ inline void check_cuda(cudaError_t e, char const* what) {
 }
 }  // namespace detail
 
+// The sums of N / 8 fragments as operands of an asm statement, and their names in it.
+#define UNETDN_SUMS_OF(c) "+f"((c).r[0]), "+f"((c).r[1]), "+f"((c).r[2]), "+f"((c).r[3])
+#define UNETDN_SUMS_8(c) UNETDN_SUMS_OF((c)[0])
+#define UNETDN_SUMS_32(c) UNETDN_SUMS_OF((c)[0]), UNETDN_SUMS_OF((c)[1]), UNETDN_SUMS_OF((c)[2]), UNETDN_SUMS_OF((c)[3])
+#define UNETDN_SUMS_64(c)                                                                         \
+  UNETDN_SUMS_OF((c)[0]), UNETDN_SUMS_OF((c)[1]), UNETDN_SUMS_OF((c)[2]), UNETDN_SUMS_OF((c)[3]), \
+      UNETDN_SUMS_OF((c)[4]), UNETDN_SUMS_OF((c)[5]), UNETDN_SUMS_OF((c)[6]), UNETDN_SUMS_OF((c)[7])
+#define UNETDN_SUMS_128(c) UNETDN_SUMS_64(c), UNETDN_SUMS_64((c) + 8)
+#define UNETDN_NAMES_8 "%0,%1,%2,%3"
+#define UNETDN_NAMES_32 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+#define UNETDN_NAMES_64 \
+  UNETDN_NAMES_32       \
+      ","               \
+      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define UNETDN_NAMES_128                                             \
+  UNETDN_NAMES_64                                                    \
+  ","                                                                \
+  "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+  "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+// wgmma with both operands in shared memory, or a in registers; `types` is both operands' type.
+#define UNETDN_WGMMA(n, types, c, a, b, a_transposed, b_transposed, i0, i1, i2, i3)          \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." types " {" UNETDN_NAMES_##n \
+               "}, %" #i0 ", %" #i1 ", 1, 1, 1, %" #i2 ", %" #i3 ";"                         \
+               : UNETDN_SUMS_##n(c)                                                          \
+               : "l"(a), "l"(b), "n"(int(a_transposed)), "n"(int(b_transposed))              \
+               : "memory")
+#define UNETDN_WGMMA_REGISTERS(n, types, c, a, b, b_transposed, i0, i1, i2, i3, i4, i5)                     \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." types " {" UNETDN_NAMES_##n                \
+               "}, {%" #i0 ",%" #i1 ",%" #i2 ",%" #i3 "}, %" #i4 ", 1, 1, 1, %" #i5 ";"                     \
+               : UNETDN_SUMS_##n(c)                                                                         \
+               : "r"((a).r[0]), "r"((a).r[1]), "r"((a).r[2]), "r"((a).r[3]), "l"(b), "n"(int(b_transposed)) \
+               : "memory")
+
 /// The vocabulary of kernels in PTX. The words are described at emulated::block.
 class cuda_block {
  public:
   __device__ int thread() const { return int(threadIdx.x); }
   __device__ int lane() const { return int(threadIdx.x % warp_size); }
   __device__ int warp() const { return int(threadIdx.x / warp_size); }
+  /// Taken from the first lane, so that the compiler knows that the whole warp agrees.
+  __device__ int warpgroup() const { return __shfl_sync(0xffffffffu, int(threadIdx.x) / warpgroup_size, 0); }
   __device__ extent3 index() const { return {int(blockIdx.x), int(blockIdx.y), int(blockIdx.z)}; }
   __device__ extent3 blocks() const { return {int(gridDim.x), int(gridDim.y), int(gridDim.z)}; }
 
@@ -86,15 +121,67 @@ class cuda_block {
         : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]));
   }
 
+  __device__ void publish() const { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+  __device__ void multiply_begin() const { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+  __device__ void multiply_commit() const { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+  template <int Pending = 0> __device__ void multiply_wait() const {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Pending) : "memory");
+  }
+  template <class T, bool TransposedA, bool TransposedB, int Fragments>
+  __device__ void multiply_async(fragment_c (&c)[Fragments], shared_matrix<T, TransposedA> const& a,
+                                 shared_matrix<T, TransposedB> const& b) const {
+    static_assert(Fragments == 4 || Fragments == 8 || Fragments == 16);
+    std::uint64_t const of_a = descriptor(a), of_b = descriptor(b);
+    if constexpr (std::is_same_v<T, bf16>) {
+      if constexpr (Fragments == 4)
+        UNETDN_WGMMA(32, "bf16.bf16", c, of_a, of_b, TransposedA, TransposedB, 16, 17, 18, 19);
+      if constexpr (Fragments == 8)
+        UNETDN_WGMMA(64, "bf16.bf16", c, of_a, of_b, TransposedA, TransposedB, 32, 33, 34, 35);
+      if constexpr (Fragments == 16)
+        UNETDN_WGMMA(128, "bf16.bf16", c, of_a, of_b, TransposedA, TransposedB, 64, 65, 66, 67);
+    } else {
+      if constexpr (Fragments == 4)
+        UNETDN_WGMMA(32, "f16.f16", c, of_a, of_b, TransposedA, TransposedB, 16, 17, 18, 19);
+      if constexpr (Fragments == 8)
+        UNETDN_WGMMA(64, "f16.f16", c, of_a, of_b, TransposedA, TransposedB, 32, 33, 34, 35);
+      if constexpr (Fragments == 16)
+        UNETDN_WGMMA(128, "f16.f16", c, of_a, of_b, TransposedA, TransposedB, 64, 65, 66, 67);
+    }
+  }
+  template <class T, bool TransposedB, int Fragments>
+  __device__ void multiply_async(fragment_c (&c)[Fragments], fragment_a<T> const& a,
+                                 shared_matrix<T, TransposedB> const& b) const {
+    static_assert(Fragments == 1 || Fragments == 8);
+    std::uint64_t const of_b = descriptor(b);
+    if constexpr (std::is_same_v<T, bf16>) {
+      if constexpr (Fragments == 1) UNETDN_WGMMA_REGISTERS(8, "bf16.bf16", c, a, of_b, TransposedB, 4, 5, 6, 7, 8, 9);
+      if constexpr (Fragments == 8)
+        UNETDN_WGMMA_REGISTERS(64, "bf16.bf16", c, a, of_b, TransposedB, 32, 33, 34, 35, 36, 37);
+    } else {
+      if constexpr (Fragments == 1) UNETDN_WGMMA_REGISTERS(8, "f16.f16", c, a, of_b, TransposedB, 4, 5, 6, 7, 8, 9);
+      if constexpr (Fragments == 8)
+        UNETDN_WGMMA_REGISTERS(64, "f16.f16", c, a, of_b, TransposedB, 32, 33, 34, 35, 36, 37);
+    }
+  }
+
  private:
   __device__ static unsigned shared_address(void const* p) { return unsigned(__cvta_generic_to_shared(p)); }
+  /// PTX ISA, "Matrix Descriptor Format": address and strides in units of 16 bytes, swizzling by 128 bytes.
+  template <class T, bool Transposed>
+  __device__ static std::uint64_t descriptor(shared_matrix<T, Transposed> const& m) {
+    constexpr int unit = 16 / int(sizeof(T));
+    constexpr unsigned by_128_bytes = 1u << 30;
+    unsigned const low =
+        (shared_address(m.s_first) >> 4 | unsigned(m.blocks_apart / unit) << 16) + unsigned(m.shift / unit);
+    return std::uint64_t(unsigned(m.groups_apart / unit) | by_128_bytes) << 32 | low;
+  }
 };
 
 namespace detail {
 
 // Shared memory is always the dynamic kind: one path, and no limit of 48 KiB. (ptxas -v therefore reports 0 bytes of
 // it.)
-extern __shared__ __align__(128) unsigned char dynamic_shared[];
+extern __shared__ __align__(1024) unsigned char dynamic_shared[];
 
 /// A kernel may say how many blocks it wants resident on a multiprocessor (`min_blocks`); the compiler then limits its
 /// registers. Without it say 0, unspecified, and not 1: 1 lets the compiler spend registers up to one block.
@@ -126,7 +213,7 @@ template <class K> void allow_shared_bytes(int gpu, std::size_t bytes) {
 template <class K> void launch(cuda& dev, extent3 blocks, K const& k) {
   using shared = typename K::shared;
   static_assert(kernel<K>, "a kernel is a trivially copyable struct with `threads` and `shared`: see core/kernel.hpp");
-  static_assert(alignof(shared) <= 128);
+  static_assert(alignof(shared) <= 1024);
   constexpr std::size_t bytes = std::is_empty_v<shared> ? 0 : sizeof(shared);
   detail::check_cuda(cudaSetDevice(dev.gpu()), "choosing the GPU");
   if constexpr (bytes > 48 * 1024) detail::allow_shared_bytes<K>(dev.gpu(), bytes);

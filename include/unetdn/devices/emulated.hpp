@@ -4,6 +4,7 @@
   #error "unetdn/devices/emulated.hpp is for the host compiler: under nvcc kernel bodies are __device__"
 #endif
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -32,7 +33,8 @@ namespace unetdn {
 /// least one of the two orders.
 enum class thread_order { forward, reverse };
 
-/// One call of sync, sync_warp, copy_commit or copy_wait in the source of a kernel.
+/// One call in the source of a kernel of a word that waits for something or lets others see it: sync, sync_warp,
+/// copy_commit, copy_wait, publish, multiply_begin, multiply_commit or multiply_wait.
 struct sync_site {
   std::string kernel, word, file;
   int line = 0;
@@ -94,6 +96,21 @@ class block_machine {
     std::vector<async_copy> copies;   // issued, not yet arrived
     std::vector<std::size_t> groups;  // how many copies each committed group has
     std::size_t uncommitted = 0;      // copies that belong to no group yet
+    bool unpublished = false;         // copies have arrived since it last said publish
+    bool may_multiply = false;        // it has said multiply_begin since it last waited for products
+  };
+  /// c += a b of a warpgroup that has begun: the operands as they were, and where they lie.
+  struct product {
+    std::vector<float> a, b;                                                  // [k][64], [k][n]
+    std::vector<std::pair<void const*, std::array<unsigned char, 16>>> read;  // what must not change meanwhile
+    std::array<fragment_c*, warpgroup_size> c{};                              // of each thread
+    int n = 0;
+  };
+  /// Products on their way, in order, and how many each committed group has.
+  struct warpgroup_state {
+    std::vector<product> products;
+    std::vector<std::size_t> groups;
+    std::size_t uncommitted = 0;
   };
 
   /// Gives the block `threads` threads and `shared_bytes` of shared memory.
@@ -117,6 +134,8 @@ class block_machine {
     cancelled_ = false;
     std::memset(shared_.get(), 0xFF, shared_bytes_);  // NaN for every type
     std::fill(std::begin(arrived_), std::end(arrived_), 0);
+    std::fill(std::begin(arrived_in_group_), std::end(arrived_in_group_), 0);
+    for (warpgroup_state& g : warpgroups_) g = {};
     for (int t = 0; t < count_; ++t) {
       thread_state& me = threads_[std::size_t(t)];
       me.at = state::ready;
@@ -124,6 +143,7 @@ class block_machine {
       me.copies.clear();
       me.groups.clear();
       me.uncommitted = 0;
+      me.unpublished = me.may_multiply = false;
       me.stack.start(entry, &jobs[std::size_t(t)], t);
     }
     try {
@@ -150,6 +170,10 @@ class block_machine {
   }
 
   thread_state& thread(int t) { return threads_[std::size_t(t)]; }
+  warpgroup_state& warpgroup(int t) { return warpgroups_[std::size_t(t / warpgroup_size)]; }
+  bool all_published() const {
+    return std::none_of(&threads_[0], &threads_[0] + count_, [](thread_state const& t) { return t.unpublished; });
+  }
   unsigned char* shared() { return shared_.get(); }
   bool in_shared(void const* p, std::size_t bytes) const {
     auto const* c = static_cast<unsigned char const*>(p);
@@ -175,23 +199,11 @@ class block_machine {
   }
   /// The last lane to arrive does `work` for the whole warp, on operands that lie on the lanes' stacks.
   template <class Work> void warp_operation(int t, word_site site, void* operand, Work work) {
-    unseen machinery;
-    thread_state& me = threads_[std::size_t(t)];
-    me.at = state::at_warp_operation;
-    me.site = site;
-    me.operand = operand;
-    int const warp = t / warp_size;
-    if (++arrived_[warp] < warp_size) return suspend(me);
-    thread_state* const lanes = &threads_[std::size_t(warp * warp_size)];
-    for (int l = 0; l < warp_size; ++l) {
-      if (!(lanes[l].site == site)) {
-        throw kernel_fault(text("is at ", to_string(site), ", thread ", warp * warp_size + l, " of its warp at ",
-                                to_string(lanes[l].site)));
-      }
-    }
-    work(lanes);
-    arrived_[warp] = 0;
-    for (int l = 0; l < warp_size; ++l) lanes[l].at = state::ready;
+    operation<warp_size>(t, site, operand, arrived_[t / warp_size], work);
+  }
+  /// The same for the four warps of a warpgroup.
+  template <class Work> void warpgroup_operation(int t, word_site site, void* operand, Work work) {
+    operation<warpgroup_size>(t, site, operand, arrived_in_group_[t / warpgroup_size], work);
   }
 
   /// Records the site if asked to; true where it is the one to be ignored.
@@ -208,9 +220,29 @@ class block_machine {
 
   std::int64_t row_conflicts = 0;
   std::vector<sync_site> sites;
-  static constexpr std::size_t shared_alignment = 128;  // as on the GPU, so that bank numbers mean something
+  static constexpr std::size_t shared_alignment = 1024;  // as on the GPU, so that bank numbers mean something
 
  private:
+  template <int Size, class Work> void operation(int t, word_site site, void* operand, int& arrived, Work work) {
+    unseen machinery;
+    thread_state& me = threads_[std::size_t(t)];
+    me.at = state::at_warp_operation;
+    me.site = site;
+    me.operand = operand;
+    if (++arrived < Size) return suspend(me);
+    int const first = t / Size * Size;
+    thread_state* const all = &threads_[std::size_t(first)];
+    for (int i = 0; i < Size; ++i) {
+      if (!(all[i].site == site)) {
+        throw kernel_fault(text("is at ", to_string(site), ", thread ", first + i, " of its warp",
+                                Size > warp_size ? "group" : "", " at ", to_string(all[i].site)));
+      }
+    }
+    work(all);
+    arrived = 0;
+    for (int i = 0; i < Size; ++i) all[i].at = state::ready;
+  }
+
   void suspend(thread_state& me) {
     me.stack.suspend();
     if (cancelled_) throw block_cancelled{};
@@ -287,6 +319,8 @@ class block_machine {
   std::unique_ptr<thread_state[]> threads_;
   int allocated_ = 0, count_ = 0;
   int arrived_[1024 / warp_size] = {};  // lanes of each warp that wait at its operation
+  int arrived_in_group_[1024 / warpgroup_size] = {};
+  std::array<warpgroup_state, 1024 / warpgroup_size> warpgroups_;
   std::unique_ptr<unsigned char, aligned_delete> shared_;
   std::size_t shared_bytes_ = 0;
   std::string kernel_;
@@ -332,6 +366,7 @@ class emulated {
         scratch_{std::exchange(other.scratch_, nullptr)},
         scratch_bytes_{std::exchange(other.scratch_bytes_, 0)},
         tf32_{other.tf32_},
+        warpgroups_{other.warpgroups_},
         available_{other.available_},
         transfers_{std::move(other.transfers_)},
         position_{other.position_} {}
@@ -341,6 +376,7 @@ class emulated {
   emulated sibling() const {
     emulated other(order_, pool_->threads());
     other.tf32_ = tf32_;
+    other.warpgroups_ = warpgroups_;
     other.available_ = available_;
     return other;
   }
@@ -449,6 +485,9 @@ class emulated {
   /// As of cuda: whether float convolutions may round their operands to tf32.
   bool tf32() const { return tf32_; }
   void allow_tf32(bool allow) { tf32_ = allow; }
+  /// As of cuda: whether it multiplies by warpgroups. It does at first, and can be told to be an older GPU.
+  bool has_warpgroups() const { return warpgroups_; }
+  void pretend_warpgroups(bool has) { warpgroups_ = has; }
 
   /// Runs all blocks of a kernel; what launch(emulated&, ...) calls.
   template <class K> void run(extent3 blocks, K const& k);
@@ -517,6 +556,7 @@ class emulated {
   void* scratch_ = nullptr;
   std::size_t scratch_bytes_ = 0;
   bool tf32_ = false;
+  bool warpgroups_ = true;
   std::size_t available_ = std::numeric_limits<std::size_t>::max();
   bool repeating_ = false;
   std::vector<std::string> launched_;  // in work that is being repeated
@@ -532,10 +572,11 @@ class emulated::block {
   block(detail::block_machine& machine, int thread, extent3 index, extent3 blocks)
       : machine_{machine}, thread_{thread}, index_{index}, blocks_{blocks} {}
 
-  /// Index of this thread in its block, of its lane in its warp, of its warp in the block.
+  /// Index of this thread in its block, of its lane in its warp, of its warp and of its warpgroup in the block.
   int thread() const { return thread_; }
   int lane() const { return thread_ % warp_size; }
   int warp() const { return thread_ / warp_size; }
+  int warpgroup() const { return thread_ / warpgroup_size; }
   /// Index of this block, and how many there are.
   extent3 index() const { return index_; }
   extent3 blocks() const { return blocks_; }
@@ -604,6 +645,7 @@ class emulated::block {
     for (std::size_t i = 0; i < groups; ++i) copies += me.groups[i];
     for (std::size_t i = 0; i < copies; ++i) write_16(me.copies[i].to, me.copies[i].data);
     detail::unseen machinery;
+    me.unpublished |= copies > 0;
     me.groups.erase(me.groups.begin(), me.groups.begin() + std::ptrdiff_t(groups));
     me.copies.erase(me.copies.begin(), me.copies.begin() + std::ptrdiff_t(copies));
   }
@@ -634,7 +676,181 @@ class emulated::block {
     });
   }
 
+  // What a warpgroup's products read from shared memory they read past the threads' own order of accesses: a thread
+  // must publish what its copies brought, before the sync after which the others multiply it.
+
+  /// Makes what this thread's copies have brought visible to products, after the next sync.
+  void publish(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    if (!machine_.skips({"publish", file, line})) machine_.thread(thread_).unpublished = false;
+  }
+  /// Before the first product after a wait for products: orders it behind this thread's accesses to its registers.
+  void multiply_begin(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    detail::word_site const site{"multiply_begin", file, line};
+    if (machine_.skips(site)) return;
+    machine_.warpgroup_operation(thread_, site, nullptr, [](auto* threads) {
+      for (int t = 0; t < warpgroup_size; ++t) threads[t].may_multiply = true;
+    });
+  }
+  /// Begins c[64xN] += a[64x16] b[16xN], N being 8 times the number of fragments, by the whole warpgroup. Until the
+  /// product has been waited for, c must be left alone (but by the next product), and so must the operands.
+  template <class T, bool TransposedA, bool TransposedB, int Fragments>
+  void multiply_async(fragment_c (&c)[Fragments], shared_matrix<T, TransposedA> const& a,
+                      shared_matrix<T, TransposedB> const& b, char const* file = __builtin_FILE(),
+                      int line = __builtin_LINE()) {
+    operand_pieces<T> of_a = take_pieces(a, 64), of_b = take_pieces(b, Fragments * 8);
+    begin_product<T>(c, &of_a, nullptr, of_b, {"multiply_async", file, line});
+  }
+  /// The same with a from registers.
+  template <class T, bool TransposedB, int Fragments>
+  void multiply_async(fragment_c (&c)[Fragments], fragment_a<T> const& a, shared_matrix<T, TransposedB> const& b,
+                      char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    operand_pieces<T> of_b = take_pieces(b, Fragments * 8);
+    begin_product<T>(c, nullptr, &a, of_b, {"multiply_async", file, line});
+  }
+  /// Closes a group of the warpgroup's products.
+  void multiply_commit(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    detail::word_site const site{"multiply_commit", file, line};
+    if (machine_.skips(site)) return;
+    machine_.warpgroup_operation(thread_, site, nullptr, [this](auto*) {
+      auto& group = machine_.warpgroup(thread_);
+      group.groups.push_back(std::exchange(group.uncommitted, 0));
+    });
+  }
+  /// Waits until at most `Pending` groups of products are still on their way; the others' sums are then in c.
+  template <int Pending = 0> void multiply_wait(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    detail::word_site const site{"multiply_wait", file, line};
+    if (machine_.skips(site)) return;
+    machine_.warpgroup_operation(thread_, site, nullptr, [this](auto* threads) {
+      auto& group = machine_.warpgroup(thread_);
+      std::size_t const groups =
+          group.groups.size() > std::size_t(Pending) ? group.groups.size() - std::size_t(Pending) : 0;
+      std::size_t products = 0;
+      for (std::size_t i = 0; i < groups; ++i) products += group.groups[i];
+      for (std::size_t i = 0; i < products; ++i) finish_product(group.products[i]);
+      group.products.erase(group.products.begin(), group.products.begin() + std::ptrdiff_t(products));
+      group.groups.erase(group.groups.begin(), group.groups.begin() + std::ptrdiff_t(groups));
+      for (int t = 0; t < warpgroup_size; ++t) threads[t].may_multiply = false;
+    });
+  }
+
  private:
+  // Products compute late and read early: what they read is compared when they are waited for, so that a buffer filled
+  // anew too soon is seen.
+  template <class T> struct operand_pieces {
+    T const* first;
+    int groups_apart, blocks_apart;
+    int extent;  // m or n
+    bool transposed;
+    std::vector<std::array<T, 8>> own;  // this thread's share of them: number t, t + 128, ...
+
+    int count() const { return extent * 2; }  // pieces of 16 bytes
+    /// Row and first column of piece i.
+    int row(int i) const { return transposed ? i % 16 : i % extent; }
+    int column(int i) const { return (transposed ? i / 16 : i / extent) * 8; }
+    /// The hardware applies the spread to the address that it has computed.
+    T const* at(int i) const {
+      T const* const plain = first + row(i) / 8 * groups_apart + row(i) % 8 * shared_row +
+                             column(i) / shared_row * blocks_apart + column(i) % shared_row;
+      auto const address = reinterpret_cast<std::uintptr_t>(plain);
+      return reinterpret_cast<T const*>(address ^ (address >> 7 & 7) << 4);
+    }
+    /// Element e of piece i goes to to[k][extent].
+    void place(std::array<T, 8> const& piece, int i, std::vector<float>& to) const {
+      for (int e = 0; e < 8; ++e) {
+        int const k = transposed ? row(i) : column(i) + e, across = transposed ? column(i) + e : row(i);
+        to[std::size_t(k * extent + across)] = float(piece[std::size_t(e)]);
+      }
+    }
+  };
+  template <class T, bool Transposed> operand_pieces<T> take_pieces(shared_matrix<T, Transposed> const& m, int extent) {
+    operand_pieces<T> p{m.s_first + m.shift, m.groups_apart, m.blocks_apart, extent, Transposed, {}};
+    for (int i = thread_ % warpgroup_size; i < p.count(); i += warpgroup_size) {
+      require_row(p.at(i), "multiply_async operand");
+      std::array<T, 8> piece;
+      for (int e = 0; e < 8; ++e) std::memcpy(&piece[std::size_t(e)], p.at(i) + e, sizeof(T));
+      p.own.push_back(piece);
+    }
+    return p;
+  }
+  template <class T> struct product_operand {
+    fragment_c* c;
+    operand_pieces<T> const* a;
+    fragment_a<T> const* registers;
+    operand_pieces<T> const* b;
+  };
+  template <class T, int Fragments>
+  void begin_product(fragment_c (&c)[Fragments], operand_pieces<T> const* a, fragment_a<T> const* registers,
+                     operand_pieces<T> const& b, detail::word_site site) {
+    product_operand<T> mine{c, a, registers, &b};
+    machine_.warpgroup_operation(thread_, site, &mine, [&](auto* threads) {
+      if (!machine_.all_published()) throw kernel_fault("multiplies what copies brought and no publish let it see");
+      detail::block_machine::product p;
+      p.n = Fragments * 8;
+      p.a.resize(16 * 64);
+      p.b.resize(std::size_t(16 * p.n));
+      for (int t = 0; t < warpgroup_size; ++t) {
+        if (!threads[t].may_multiply) throw kernel_fault("multiplies without multiply_begin");
+        auto const& of = *static_cast<product_operand<T> const*>(threads[t].operand);
+        p.c[std::size_t(t)] = of.c;
+        auto const take = [&](operand_pieces<T> const& from, operand_pieces<T> const& last, std::vector<float>& to) {
+          if (from.first != last.first || from.groups_apart != last.groups_apart ||
+              from.blocks_apart != last.blocks_apart)
+            throw kernel_fault(text("multiplies a matrix that is another one in thread ", t, " of its warpgroup"));
+          for (std::size_t j = 0; j < from.own.size(); ++j) {
+            int const i = t + int(j) * warpgroup_size;
+            from.place(from.own[j], i, to);
+            auto& read = p.read.emplace_back();
+            read.first = from.at(i);
+            std::memcpy(read.second.data(), from.own[j].data(), 16);
+          }
+        };
+        take(*of.b, b, p.b);
+        if (a) {
+          take(*of.a, *a, p.a);
+        } else {
+          for (int i = 0; i < 4; ++i) {
+            for (int j = 0; j < 2; ++j) {
+              int const m = t / warp_size * 16 + t % warp_size / 4 + i % 2 * 8;
+              int const k = t % 4 * 2 + j + i / 2 * 8;
+              p.a[std::size_t(k * 64 + m)] = element<T>(of.registers->r[i], j);
+            }
+          }
+        }
+      }
+      auto& group = machine_.warpgroup(thread_);
+      group.products.push_back(std::move(p));
+      ++group.uncommitted;
+    });
+  }
+  static void finish_product(detail::block_machine::product const& p) {
+    for (auto const& [from, bytes] : p.read) {
+      if (std::memcmp(from, bytes.data(), bytes.size()) != 0)
+        throw kernel_fault("waits for products whose operands have been overwritten meanwhile");
+    }
+    std::vector<float> c(std::size_t(64 * p.n));
+    auto const each_sum = [&](auto f) {
+      for (int t = 0; t < warpgroup_size; ++t) {
+        for (int j = 0; j < p.n / 8; ++j) {
+          for (int i = 0; i < 4; ++i) {
+            int const row = t / warp_size * 16 + fragment_c_row(t % warp_size, i);
+            int const column = j * 8 + fragment_c_column(t % warp_size, i);
+            f(c[std::size_t(row * p.n + column)], p.c[std::size_t(t)][j].r[i]);
+          }
+        }
+      }
+    };
+    each_sum([](float& to, float from) { to = from; });
+    for (int k = 0; k < 16; ++k) {
+      for (int m = 0; m < 64; ++m) {
+        float const a = p.a[std::size_t(k * 64 + m)];
+        float* const row = &c[std::size_t(m * p.n)];
+        float const* const b = &p.b[std::size_t(k * p.n)];
+        for (int n = 0; n < p.n; ++n) row[n] += a * b[n];
+      }
+    }
+    each_sum([](float const& from, float& to) { to = from; });
+  }
+
   template <class T> struct mma_operand {
     fragment_c* c;
     fragment_a<T> const* a;
@@ -728,6 +944,10 @@ template <class K> void emulated::entry(void* argument) {
     block b{*j.machine, j.thread, j.index, j.blocks};
     (*j.k)(b, *reinterpret_cast<typename K::shared*>(j.machine->shared()));
     if (!j.machine->thread(j.thread).copies.empty()) throw kernel_fault("ends with a copy_async never waited for");
+    if constexpr (by_warpgroups<K>) {
+      if (!j.machine->warpgroup(j.thread).products.empty())
+        throw kernel_fault("ends with a multiply_async never waited for");
+    }
   } catch (detail::block_cancelled const&) {
   } catch (kernel_fault const& fault) {
     j.machine->fail(

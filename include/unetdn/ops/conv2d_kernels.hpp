@@ -10,11 +10,12 @@
 #include <unetdn/core/error.hpp>
 #include <unetdn/kernels/conv2d.hpp>
 #include <unetdn/kernels/conv2d_im2col.hpp>
+#include <unetdn/kernels/conv2d_warpgroup.hpp>
 #include <unetdn/kernels/conv2d_weight_gradient.hpp>
 #include <unetdn/ops/checks.hpp>
 
 // Convolutions on cuda and emulated: which kernel computes which, on which windows. Arguments were checked by the
-// operations. Which kernel runs depends on channels, kernel and stride alone.
+// operations. Which kernel runs depends on channels, kernel and stride alone, and on whether the GPU has warpgroups.
 
 namespace unetdn::detail {
 
@@ -47,10 +48,28 @@ template <class T> kernels::conv2d_finish<T> finish_of(T const* bias, bool relu,
   return {bias, relu, mask, aligned_pixels(y) && (!mask || aligned_pixels(mask))};
 }
 
-/// y = finish(x * w) by conv2d_halo, and y's 2x2 maxima where `pooled` is given.
+/// Whether warpgroups multiply: fewer channels would leave most of a product idle.
+template <class T, class Device> bool takes_warpgroups(Device const& dev, int in, int out) {
+  return is_16_bit<T> && dev.has_warpgroups() && in >= 32 && out >= 32;
+}
+
+/// y = finish(x * w) by conv2d_halo or conv2d_warpgroup, and y's 2x2 maxima where `pooled` is given.
 template <bool Flipped, class T, class Device>
 void launch_halo(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
                  kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
+  if constexpr (is_16_bit<T>) {
+    if (takes_warpgroups<T>(dev, x.c, y.c) && kernels::conv2d_warpgroup<T, 64, Flipped>::can_count(x)) {
+      auto const run = [&](auto tile) {
+        using kernel = kernels::conv2d_warpgroup<T, tile.value, Flipped>;
+        launch(dev, kernel::grid(y),
+               kernel{x, aligned_pixels(x), w, layout, y, finish, pooled, aligned_pixels(pooled)});
+      };
+      // The widest tiles are alone on their multiprocessor: for few channels, narrow ones hide each other's begin and
+      // end.
+      if (y.c <= 32) return run(std::integral_constant<int, 32>{});
+      return y.c > 64 && x.c > 128 ? run(std::integral_constant<int, 128>{}) : run(std::integral_constant<int, 64>{});
+    }
+  }
   with_operand<T>(dev, [&](auto operand) {
     with_tile(y.c, [&](auto tile) {
       using kernel = kernels::conv2d_halo<typename decltype(operand)::type, tile.value, Flipped>;
@@ -136,19 +155,28 @@ void launch_conv2d_backward_data(Device& dev, kernels::conv_weights layout, int 
   }
 }
 
-/// How many parts a weight gradient is split into: so many that all blocks together give each multiprocessor of a large
-/// GPU, which has 132, as many as `resident`; but no part has so few tiles that writing its sums would outweigh reading
-/// them. A function of the shapes alone, and so are the bits.
+/// How many parts a weight gradient's `tiles` of pixels are split into, each part being so many blocks: as many as
+/// keep the multiprocessors of a large GPU, which has 132, busy for the shortest time, where each holds `resident`
+/// blocks at once and a block takes as long for its sums as for two tiles. A function of the shapes alone, and so are
+/// the bits.
 inline int gradient_part_count(int blocks, int tiles, int resident = 2) {
   constexpr int multiprocessors = 132;
   constexpr int least_tiles = 4;
-  return std::clamp(ceil_div(resident * multiprocessors, blocks), 1, std::max(1, tiles / least_tiles));
+  constexpr std::int64_t for_sums = 2;
+  int const at_once = resident * multiprocessors;
+  int const most = std::clamp(2 * ceil_div(at_once, blocks), 1, std::max(1, tiles / least_tiles));
+  auto const time = [&](int parts) { return ceil_div(blocks * parts, at_once) * (ceil_div(tiles, parts) + for_sums); };
+  int best = 1;
+  for (int parts = 2; parts <= most; ++parts) {
+    if (time(parts) < time(best)) best = parts;
+  }
+  return best;
 }
 
 /// Calls f with the kernel, but for its memory, that computes a weight gradient from x and dy.
-template <class Operand, class T, class F>
-void with_weight_gradient(kernels::conv_weights layout, int kernel, int stride, view<T const> const& x,
-                          view<T const> const& dy, bool with_bias, F f) {
+template <class Operand, class T, class Device, class F>
+void with_weight_gradient(Device const& dev, kernels::conv_weights layout, int kernel, int stride,
+                          view<T const> const& x, view<T const> const& dy, bool with_bias, F f) {
   bool const x_aligned = aligned_pixels(x);
   bool const dy_aligned = aligned_pixels(dy);
   auto const parts = [&](int blocks, int tiles, int resident = 2) -> kernels::gradient_parts {
@@ -163,6 +191,12 @@ void with_weight_gradient(kernels::conv_weights layout, int kernel, int stride, 
     f(im2col{x, dy, dy_aligned, with_bias,
              parts(im2col::blocks(layout), im2col::tiles_of(dy), im2col::blocks_resident)});
   } else if (takes_halo(kernel, stride)) {
+    if constexpr (is_16_bit<T>) {
+      using type = kernels::conv2d_weight_gradient_warpgroup<T>;
+      if (takes_warpgroups<T>(dev, layout.channels, layout.outputs) && type::can_count(x, dy)) {
+        return f(type{x, dy, x_aligned, dy_aligned, with_bias, parts(type::blocks(layout), type::tiles(dy), 1)});
+      }
+    }
     if (layout.outputs > 32)
       halo(std::integral_constant<int, 64>{});
     else
@@ -188,7 +222,7 @@ void launch_conv2d_backward_weights(Device& dev, kernels::conv_weights layout, i
   if (dy.size() > 0) {
     with_operand<T>(dev, [&](auto operand) {
       using type = typename decltype(operand)::type;
-      with_weight_gradient<type, T>(layout, kernel, stride, x, dy, db != nullptr, [&](auto gradient) {
+      with_weight_gradient<type, T>(dev, layout, kernel, stride, x, dy, db != nullptr, [&](auto gradient) {
         parts = gradient.to;
         parts.partial = static_cast<float*>(dev.scratch(gradient_bytes(parts)));
         gradient.to = parts;
@@ -207,7 +241,7 @@ std::size_t conv2d_gradient_bytes(Device const& dev, kernels::conv_weights layou
   view<T const> const window{nullptr, dy.n, dy.h, dy.w, dy.c};
   with_operand<T>(dev, [&](auto operand) {
     using type = typename decltype(operand)::type;
-    with_weight_gradient<type, T>(layout, kernel, stride, window, window, true,
+    with_weight_gradient<type, T>(dev, layout, kernel, stride, window, window, true,
                                   [&](auto const& gradient) { bytes = gradient_bytes(gradient.to); });
   });
   return bytes;

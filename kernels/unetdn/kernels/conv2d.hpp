@@ -160,8 +160,8 @@ template <class Operand, int TileK, bool Flipped> struct conv2d_halo {
                [&](int row) { return at.pixel(y, row0 + row / tile, row % tile); });
     if constexpr (!Flipped) {
       if (pooled)
-        store_maxima<M>(block, s.y[block.warp()], pooled, pooled_aligned, at.image, (at.p0 + row0) / 2, at.q0 / 2,
-                        at.k0 + column0);
+        store_maxima<tile>(block, s.y[block.warp()], pooled, pooled_aligned, at.image, (at.p0 + row0) / 2, 1, at.q0 / 2,
+                           at.k0 + column0);
     }
   }
 };

@@ -186,7 +186,8 @@ template <class Operand> struct conv2d_im2col {
     }
     auto& s_y = s.memory.y[block.warp()];
     store_tile(block, r_y, s_y, finish, y, at.k0, [&](int row) { return at.pixel(y, row0 + row / tile, row % tile); });
-    if (pooled) store_maxima<M>(block, s_y, pooled, pooled_aligned, at.image, (at.p0 + row0) / 2, at.q0 / 2, at.k0);
+    if (pooled)
+      store_maxima<tile>(block, s_y, pooled, pooled_aligned, at.image, (at.p0 + row0) / 2, 1, at.q0 / 2, at.k0);
   }
 };
 

@@ -120,49 +120,64 @@ UNETDN_DEVICE void store_tile(Block& block, fragment_c const (&r_c)[M][N], T (&s
   }
   block.sync_warp();  // completes this warp's s_y
 
+  // Several loads of the mask are under way at once.
   constexpr int pieces = N * 8 / piece_size<T>;
-  for (int i = block.lane(); i < M * 16 * pieces; i += warp_size) {
-    int const row = i / pieces;
-    int const channel = i % pieces * piece_size<T>;
-    int const left = y.c - first - channel;
-    output_pixel const at = pixel_of(row);
-    if (!at.inside() || left <= 0) continue;
-    int const count = left < piece_size<T> ? left : piece_size<T>;
-    piece<T> r_y;
-    copy_aligned<16>(r_y.r, &s_y[row][channel]);
-    if (finish.mask) {
-      T const* const from = finish.mask.pixel(at.image, at.row, at.column) + first + channel;
-      piece<T> const r_mask = load_piece(from, count, finish.aligned);
+  constexpr int rounds = M * 16 * pieces / warp_size;
+  constexpr int together = rounds < 8 ? rounds : 8;
+  static_assert(rounds % together == 0);
+  for (int round = 0; round < rounds; round += together) {
+    piece<T> r_mask[together];
+    auto const each = [&](auto f) {
       UNETDN_UNROLL
-      for (int k = 0; k < piece_size<T>; ++k) {
-        if (float(r_mask.r[k]) <= 0) r_y.r[k] = T(0.0f);
+      for (int j = 0; j < together; ++j) {
+        int const i = (round + j) * warp_size + block.lane();
+        int const row = i / pieces;
+        int const channel = i % pieces * piece_size<T>;
+        int const left = y.c - first - channel;
+        output_pixel const at = pixel_of(row);
+        if (at.inside() && left > 0) f(j, row, channel, at, left < piece_size<T> ? left : piece_size<T>);
       }
-    }
-    store_piece(y.pixel(at.image, at.row, at.column) + first + channel, r_y, count, finish.aligned);
+    };
+    if (finish.mask)
+      each([&](int j, int, int channel, output_pixel at, int count) {
+        r_mask[j] = load_piece(finish.mask.pixel(at.image, at.row, at.column) + first + channel, count, finish.aligned);
+      });
+    each([&](int j, int row, int channel, output_pixel at, int count) {
+      piece<T> r_y;
+      copy_aligned<16>(r_y.r, &s_y[row][channel]);
+      if (finish.mask) {
+        UNETDN_UNROLL
+        for (int k = 0; k < piece_size<T>; ++k) {
+          if (float(r_mask[j].r[k]) <= 0) r_y.r[k] = T(0.0f);
+        }
+      }
+      store_piece(y.pixel(at.image, at.row, at.column) + first + channel, r_y, count, finish.aligned);
+    });
   }
 }
 
-/// Stores the 2x2 maxima of what store_tile left in s_y, M rows of 16 pixels, in `pooled` from pixel (row0, column0)
-/// and channel `first` on.
-template <int M, class T, int Pitch, class Block>
-UNETDN_DEVICE void store_maxima(Block& block, T (&s_y)[M * 16][Pitch], view<T> const& pooled, bool aligned, int image,
-                                int row0, int column0, int first) {
-  constexpr int windows = M / 2 * 8;
+/// Stores the 2x2 maxima of what store_tile left in s_y, which has rows of `Width` pixels, in `pooled` from pixel
+/// (row0, column0) and channel `first` on. Of each two rows of pixels come one row of maxima, `row_step` apart.
+template <int Width, int Rows, class T, int Pitch, class Block>
+UNETDN_DEVICE void store_maxima(Block& block, T (&s_y)[Rows][Pitch], view<T> const& pooled, bool aligned, int image,
+                                int row0, int row_step, int column0, int first) {
+  constexpr int in_row = Width / 2;
+  constexpr int windows = Rows / 4;
   constexpr int pieces = Pitch / piece_size<T> - 1;
   for (int i = block.lane(); i < windows * pieces; i += warp_size) {
     int const window = i / pieces;
     int const channel = i % pieces * piece_size<T>;
-    int const row = row0 + window / 8;
-    int const column = column0 + window % 8;
+    int const row = row0 + window / in_row * row_step;
+    int const column = column0 + window % in_row;
     int const left = pooled.c - first - channel;
     if (row >= pooled.h || column >= pooled.w || left <= 0) continue;
-    int const corner = window / 8 * 32 + window % 8 * 2;
+    int const corner = window / in_row * 2 * Width + window % in_row * 2;
     piece<T> r_maximum;
     copy_aligned<16>(r_maximum.r, &s_y[corner][channel]);
     UNETDN_UNROLL
     for (int k = 1; k < 4; ++k) {
       piece<T> r_next;
-      copy_aligned<16>(r_next.r, &s_y[corner + k / 2 * 16 + k % 2][channel]);
+      copy_aligned<16>(r_next.r, &s_y[corner + k / 2 * Width + k % 2][channel]);
       raise_to(r_maximum, r_next);
     }
     store_piece(pooled.pixel(image, row, column) + first + channel, r_maximum,

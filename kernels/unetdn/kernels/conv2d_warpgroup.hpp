@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+#include <algorithm>
+#include <limits>
+
+#include <unetdn/core/mma.hpp>
+#include <unetdn/kernels/conv2d_tile.hpp>
+#include <unetdn/kernels/conv2d_weight_gradient.hpp>
+
+// 3x3 convolutions of 16-bit types by matrix products of whole warpgroups, for GPUs that have them (Hopper). Of a
+// tile's pixels 64 channels lie in shared memory, one row each (core/mma.hpp, shared_matrix). Eight pixels of a
+// picture's row are what a product reads at once wherever they begin: each tap's shifted copy of a tile, and its
+// transpose, are only addresses. A row is written at once by eight threads; written piece by piece to several places,
+// copies were what these kernels waited for (benchmarks/gpu_kernels).
+
+namespace unetdn::kernels {
+
+/// What conv2d_halo computes, for T bf16 or fp16 and from 32 channels and outputs on.
+///
+/// A block owns 16x16 pixels of one picture times TileK channels of y; grid {tiles of pixels * tiles of channels, N}. A
+/// step multiplies 64 channels of one tap. The weights of the next steps, and the next channels of the halo tile, are
+/// on their way meanwhile, and one step's products are still running when the next one's begin. A warpgroup owns 16x8
+/// pixels, 8 rows for each product.
+/// Traffic: as conv2d_halo's. Bound: tensor cores, for TileK below 128 shared memory: a product of 64 x 64 x 16 reads
+/// 4 KiB of it, all that it gives in that time.
+template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
+  static_assert(TileK == 32 || TileK == 64 || TileK == 128);
+  static constexpr bool by_warpgroups = true;
+  static constexpr int tile = 16;
+  static constexpr int halo = tile + 2;
+  static constexpr int row_taps = 3;
+  static constexpr int taps = row_taps * row_taps;
+  static constexpr int warps = 8;
+  static constexpr int threads = warps * warp_size;
+  static constexpr int min_blocks = TileK == 128 ? 1 : 2;
+  static constexpr int group_columns = 8;  // of pixels, of one warpgroup
+  static constexpr int M = tile / shared_row_group;
+  static constexpr int N = TileK / 8;
+  static constexpr int size = piece_size<T>;
+  static constexpr int depth = shared_row;  // channels of a step
+  static constexpr int pieces = depth / size;
+  static constexpr int steps_ahead = TileK == 128 ? 3 : 2;
+  static constexpr int stages = steps_ahead + 2;
+  static constexpr int apart = threads / pieces;  // rows between two of a thread's pieces
+  /// Of a step's weights: of outputs, or Flipped, of channels, for each 64 outputs that are begun.
+  static constexpr int w_rows = Flipped ? depth * ceil_div(TileK, shared_row) : TileK;
+
+  struct tiles {
+    alignas(1024) T x[2 * halo * halo * depth];  // two tiles: one being multiplied, one on its way
+    T w[stages][w_rows * depth];
+  };
+  union shared {
+    tiles of;
+    T y[warps][M * 16][TileK + size];  // one piece wider: rows of a fragment then fall on different banks
+  };
+
+  view<T const> x;
+  bool x_aligned;
+  T const* w;
+  conv_weights layout;
+  view<T> y;
+  conv2d_finish<T> finish;
+  view<T> pooled;
+  bool pooled_aligned;
+
+  static extent3 grid(view<T> const& y) { return owned_tile<tile, TileK>::grid(y); }
+  /// Whether a picture's places can be counted in 32 bits, as threads keep them.
+  static bool can_count(view<T const> const& x) { return x.h * x.row_stride <= std::numeric_limits<int>::max(); }
+
+  /// Brings a thread's pieces of the halo tile: of each chunk of channels the same piece of the same pixels.
+  class x_loader {
+   public:
+    static constexpr int rounds = ceil_div(halo * halo, apart);
+
+    template <class Block>
+    UNETDN_DEVICE x_loader(Block& block, conv2d_warpgroup const& k, owned_tile<tile, TileK> const& at)
+        : from_{k.x.pixel(at.image, 0, 0) + block.thread() % pieces * size} {
+      UNETDN_UNROLL
+      for (int i = 0; i < rounds; ++i) {
+        int const pixel = block.thread() / pieces + i * apart;
+        int const row = at.p0 + pixel / halo - 1;
+        int const column = at.q0 + pixel % halo - 1;
+        bool const inside = row >= 0 && row < k.x.h && column >= 0 && column < k.x.w;
+        r_places_[i] = inside ? int(row * k.x.row_stride + column * k.x.pixel_stride) : -1;
+      }
+    }
+    /// Rounds first to last - 1 of a chunk; both known when compiling.
+    template <class Block>
+    UNETDN_DEVICE void operator()(Block& block, conv2d_warpgroup const& k, tiles& s, int chunk, int first,
+                                  int last) const {
+      bool const whole = k.x_aligned && k.x.c % size == 0;
+      int const piece = block.thread() % pieces;
+      int const left = k.x.c - chunk * depth - piece * size;
+      int const row0 = chunk % 2 * halo * halo + block.thread() / pieces;
+      T* const s_to = &s.x[row0 * depth + spread_piece(row0, piece) * size];
+      UNETDN_UNROLL
+      for (int i = 0; i < rounds; ++i) {
+        if (i < first || i >= last) continue;
+        if (i == rounds - 1 && block.thread() / pieces + i * apart >= halo * halo) continue;
+        bool const inside = r_places_[i] >= 0 && left > 0;
+        T const* const from = inside ? from_ + chunk * depth + r_places_[i] : k.x.data;
+        if (whole)
+          block.copy_async(s_to + i * apart * depth, from, inside);
+        else
+          fetch_piece(block, s_to + i * apart * depth, from, inside ? left : 0, k.x_aligned);
+      }
+    }
+
+   private:
+    T const* from_;
+    int r_places_[rounds];
+  };
+
+  /// Brings the weights of a chunk of channels for one tap: rows of outputs, or Flipped, rows of channels, 64 outputs
+  /// after the other.
+  template <class Block> UNETDN_DEVICE void fetch_w(Block& block, T* s_w, int k0, int chunk, int tap) const {
+    int const piece = block.thread() % pieces;
+    int const row0 = block.thread() / pieces;
+    T* const s_to = s_w + row0 * depth + spread_piece(row0, piece) * size;
+    int const along = (Flipped ? k0 : chunk * depth) + piece * size;  // what is contiguous in memory
+    int const across = (Flipped ? chunk * depth : k0) + row0;
+    T const* const from = w + layout.index(along, Flipped ? taps - 1 - tap : tap, across);
+    UNETDN_UNROLL
+    for (int i = 0; i < w_rows / apart; ++i) {
+      int const row = Flipped ? i * apart % depth : i * apart;
+      int const block_of_k = Flipped ? i * apart / depth * depth : 0;
+      bool const inside = along + block_of_k < layout.pitch() && across + row < layout.outputs;
+      block.copy_async(s_to + i * apart * depth, inside ? from + row * taps * layout.pitch() + block_of_k : w, inside);
+    }
+  }
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
+    auto const at = owned_tile<tile, TileK>::of(block, y);
+    int const group = block.warpgroup();
+    int const chunks = ceil_div(x.c, depth);
+    int const steps = chunks * taps;
+    tiles& now = s.of;
+
+    fragment_c r_y[M][N] = {};
+    auto const fetch_weights = [&](int step) { fetch_w(block, now.w[step % stages], at.k0, step / taps, step % taps); };
+    x_loader const load_x{block, *this, at};
+    load_x(block, *this, now, 0, 0, x_loader::rounds);
+    UNETDN_UNROLL
+    for (int i = 0; i < steps_ahead; ++i) {
+      fetch_weights(i);
+      block.copy_commit();
+    }
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      int const row0 = chunk % 2 * halo * halo + group * group_columns;
+      UNETDN_UNROLL
+      for (int tap = 0; tap < taps; ++tap) {
+        int const step = chunk * taps + tap;
+        block.template copy_wait<steps_ahead - 1>();
+        block.publish();
+        block.sync();  // completes this step's operands; everyone's products of the step before the last one are done
+        shared_matrix<T, false> const a{&now.x[row0 * depth], halo * depth};
+        shared_matrix<T, Flipped> const b{now.w[step % stages], shared_row_group * depth, depth * depth};
+        block.multiply_begin();
+        UNETDN_UNROLL
+        for (int c = 0; c < depth; c += 16) {
+          UNETDN_UNROLL
+          for (int m = 0; m < M; ++m) {
+            int const pixel = (m * shared_row_group + tap / row_taps) * halo + tap % row_taps;
+            block.multiply_async(r_y[m], a.shifted(pixel * depth + c), b.shifted(Flipped ? c * depth : c));
+          }
+        }
+        block.multiply_commit();
+        if (step + steps_ahead < steps) fetch_weights(step + steps_ahead);
+        // The other tile is free from here on, and is complete when it is waited for.
+        if (tap > 0 && chunk + 1 < chunks) load_x(block, *this, now, chunk + 1, 2 * tap - 2, 2 * tap);
+        static_assert(2 * (taps - steps_ahead) >= x_loader::rounds);
+        block.copy_commit();
+        block.template multiply_wait<1>();
+      }
+    }
+    block.template multiply_wait<0>();
+    block.sync();  // everyone's products are done: their operands' memory becomes s.y
+
+    auto& s_y = s.y[block.warp()];
+    int const row0 = block.warp() % 4 * 2;
+    int const column0 = group * group_columns;
+    store_tile(block, r_y, s_y, finish, y, at.k0, [&](int row) {
+      return at.pixel(y, row / 16 * shared_row_group + row0 + row % 16 / group_columns, column0 + row % group_columns);
+    });
+    if constexpr (!Flipped) {
+      if (pooled)
+        store_maxima<group_columns>(block, s_y, pooled, pooled_aligned, at.image, (at.p0 + row0) / 2,
+                                    shared_row_group / 2, (at.q0 + column0) / 2, at.k0);
+    }
+  }
+};
+
+/// conv2d_weight_gradient_halo's sums, for T bf16 or fp16 and from 32 channels and outputs on.
+///
+/// A block owns 64 x 9 x 64 weights; grid {tiles of C * tiles of K, parts}. It walks its part's tiles of 8x16 pixels in
+/// order. Each of three warpgroups owns a row of taps: it loads 16 pixels of dy once and multiplies them with three
+/// shifted copies of x. The products of half a tile run while the next half's dy is loaded, and two tiles are on their
+/// way. (A wait for all but the last products must end a loop's body, not begin it: ptxas otherwise finds that their
+/// registers are read too soon, and lets no two products overlap; its message is C7514.)
+/// Traffic: dy read C / 64 times, x 1.4 K / 64 times, partial written once. Bound: tensor cores.
+template <class T> struct conv2d_weight_gradient_warpgroup {
+  static constexpr bool by_warpgroups = true;
+  static constexpr int tile_k = shared_row;
+  static constexpr int tile_c = shared_row;
+  static constexpr int tile_h = 8;
+  static constexpr int tile_w = 16;
+  static constexpr int halo_h = tile_h + 2;
+  static constexpr int halo_w = tile_w + 2;
+  static constexpr int row_taps = 3;
+  static constexpr int threads = row_taps * warpgroup_size;
+  static constexpr int tiles_ahead = 2;
+  static constexpr int stages = tiles_ahead + 2;
+  static constexpr int size = piece_size<T>;
+  static constexpr int pieces = tile_c / size;
+  static constexpr int N = tile_c / 8;
+  static constexpr int half = tile_h / 2;  // rows of pixels between two waits
+
+  struct stage {
+    alignas(1024) T dy[tile_h * tile_w * tile_k];
+    T x[halo_h * halo_w * tile_c];
+
+    static UNETDN_DEVICE int at(int pixel, int piece) { return pixel * shared_row + spread_piece(pixel, piece) * size; }
+  };
+  struct shared {
+    stage stages[conv2d_weight_gradient_warpgroup::stages];
+    alignas(1024) T ones[16 * shared_row];  // that dy is multiplied with for db; of each row only a piece is used
+  };
+
+  view<T const> x, dy;
+  bool x_aligned, dy_aligned, with_bias;
+  gradient_parts to;
+
+  static UNETDN_HD int tiles(view<T const> const& dy) { return dy.n * ceil_div(dy.h, tile_h) * ceil_div(dy.w, tile_w); }
+  static int blocks(conv_weights layout) {
+    return ceil_div(layout.channels, tile_c) * ceil_div(layout.outputs, tile_k);
+  }
+
+  /// Whether a picture's places can be counted in 32 bits, as threads keep them.
+  static bool can_count(view<T const> const& x, view<T const> const& dy) {
+    return std::max(x.h * x.row_stride, dy.h * dy.row_stride) <= std::numeric_limits<int>::max();
+  }
+
+  /// Brings a thread's pieces of one tile after the other: always the same piece of the same pixels of the tile.
+  class loader {
+   public:
+    template <class Block>
+    UNETDN_DEVICE loader(Block& block, conv2d_weight_gradient_warpgroup const& k, int tile, int k0, int c0) {
+      int const tiles_w = ceil_div(k.dy.w, tile_w);
+      int const tiles_h = ceil_div(k.dy.h, tile_h);
+      image_ = tile / tiles_w / tiles_h;
+      p0_ = tile / tiles_w % tiles_h * tile_h;
+      q0_ = tile % tiles_w * tile_w;
+      int const piece = block.thread() % pieces;
+      int const pixel = block.thread() / pieces;
+      k_ = k0 + piece * size;
+      c_ = c0 + piece * size;
+      dy_place_ = int(pixel / tile_w * k.dy.row_stride + pixel % tile_w * k.dy.pixel_stride);
+      UNETDN_UNROLL
+      for (int i = 0; i < x_rounds; ++i) {
+        int const row = (pixel + i * apart) / halo_w, column = (pixel + i * apart) % halo_w;
+        r_halo_[i] = row * 32 + column;
+        r_x_places_[i] = int((row - 1) * k.x.row_stride + (column - 1) * k.x.pixel_stride);
+      }
+    }
+    template <class Block>
+    UNETDN_DEVICE void operator()(Block& block, conv2d_weight_gradient_warpgroup const& k, stage& s) {
+      int const piece = block.thread() % pieces;
+      int const pixel = block.thread() / pieces;
+      bool const dy_whole = k.dy_aligned && k.dy.c % size == 0;
+      T* const s_dy = s.dy + stage::at(pixel, piece);
+      T const* const from_dy = k.dy.pixel(image_, p0_, q0_) + dy_place_ + k_;
+      bool const dy_exists = q0_ + pixel % tile_w < k.dy.w && k_ < k.dy.c;
+      UNETDN_UNROLL
+      for (int i = 0; i < dy_rounds; ++i) {
+        if (i == dy_rounds - 1 && pixel + i * apart >= tile_h * tile_w) continue;
+        constexpr int rows = apart / tile_w;
+        bool const inside = dy_exists && p0_ + pixel / tile_w + i * rows < k.dy.h;
+        T const* const from = inside ? from_dy + i * rows * k.dy.row_stride : k.dy.data;
+        if (dy_whole)
+          block.copy_async(s_dy + i * apart * tile_k, from, inside);
+        else
+          fetch_piece(block, s_dy + i * apart * tile_k, from, inside ? k.dy.c - k_ : 0, k.dy_aligned);
+      }
+      bool const x_whole = k.x_aligned && k.x.c % size == 0;
+      T* const s_x = s.x + stage::at(pixel, piece);
+      T const* const from_x = k.x.pixel(image_, p0_, q0_) + c_;
+      UNETDN_UNROLL
+      for (int i = 0; i < x_rounds; ++i) {
+        if (i == x_rounds - 1 && pixel + i * apart >= halo_h * halo_w) continue;
+        unsigned const row = unsigned(p0_ - 1 + r_halo_[i] / 32), column = unsigned(q0_ - 1 + r_halo_[i] % 32);
+        bool const inside = row < unsigned(k.x.h) && column < unsigned(k.x.w) && c_ < k.x.c;
+        T const* const from = inside ? from_x + r_x_places_[i] : k.x.data;
+        if (x_whole)
+          block.copy_async(s_x + i * apart * tile_c, from, inside);
+        else
+          fetch_piece(block, s_x + i * apart * tile_c, from, inside ? k.x.c - c_ : 0, k.x_aligned);
+      }
+      q0_ += tile_w;
+      if (q0_ < k.dy.w) return;
+      q0_ = 0;
+      p0_ += tile_h;
+      if (p0_ < k.dy.h) return;
+      p0_ = 0;
+      ++image_;
+    }
+
+   private:
+    static constexpr int apart = threads / pieces;  // pixels between two of a thread's
+    static constexpr int dy_rounds = ceil_div(tile_h * tile_w, apart);
+    static constexpr int x_rounds = ceil_div(halo_h * halo_w, apart);
+    static_assert(apart % tile_w == 0 && apart % shared_row_group == 0);
+    int image_, p0_, q0_;  // of the next tile
+    int k_, c_;
+    int dy_place_, r_x_places_[x_rounds];  // from the tile's first pixel on
+    int r_halo_[x_rounds];                 // row and column in one number
+  };
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
+    int const tiles_c = ceil_div(x.c, tile_c);
+    int const k0 = block.index().x / tiles_c * tile_k;
+    int const c0 = block.index().x % tiles_c * tile_c;
+    int const part = block.index().y;
+    int const first = to.first(tiles(dy), part);
+    int const last = to.first(tiles(dy), part + 1);
+    int const tap_row = block.warpgroup();
+    int const k_first = block.warp() % 4 * 16;  // the warp's first output channel in the tile
+    bool const sums_bias = with_bias && c0 == 0 && tap_row == 0;
+
+    fragment_c r_dw[row_taps][N] = {};
+    fragment_a<T> r_dy[tile_h];
+    fragment_c r_db[1] = {};
+    for (int i = block.thread(); i < 16 * shared_row; i += threads) s.ones[i] = T(1.0f);
+    loader load{block, *this, first, k0, c0};
+    for (int i = 0; i < tiles_ahead; ++i) {
+      if (first + i < last) load(block, *this, s.stages[i]);
+      block.copy_commit();
+    }
+    for (int tile = first; tile < last; ++tile) {
+      block.template copy_wait<tiles_ahead - 1>();
+      block.publish();
+      block.sync();  // completes this tile; everyone's products of the tile before the last one are done
+      stage& now = s.stages[(tile - first) % stages];
+      shared_matrix<T, true> const ones{s.ones, shared_row_group * shared_row};
+      shared_matrix<T, true> const b{&now.x[tap_row * halo_w * tile_c], shared_row_group * tile_c};
+      UNETDN_UNROLL
+      for (int row0 = 0; row0 < tile_h; row0 += half) {
+        UNETDN_UNROLL
+        for (int p = row0; p < row0 + half; ++p)
+          r_dy[p] = load_a_transposed<T>(block, [&](int pixel, int piece) {
+            return &now.dy[stage::at(p * tile_w + pixel, k_first / size + piece)];
+          });
+        block.multiply_begin();
+        UNETDN_UNROLL
+        for (int p = row0; p < row0 + half; ++p) {
+          UNETDN_UNROLL
+          for (int tap = 0; tap < row_taps; ++tap)
+            block.multiply_async(r_dw[tap], r_dy[p], b.shifted((p * halo_w + tap) * tile_c));
+        }
+        if (sums_bias) {
+          UNETDN_UNROLL
+          for (int p = row0; p < row0 + half; ++p) block.multiply_async(r_db, r_dy[p], ones);
+        }
+        block.multiply_commit();
+        block.template multiply_wait<1>();  // the other half's r_dy are free
+        if (row0 > 0) continue;
+        int const next = tile + tiles_ahead;
+        if (next < last) load(block, *this, s.stages[(next - first) % stages]);
+        block.copy_commit();
+      }
+    }
+    block.template multiply_wait<0>();
+
+    float* const partial = to.partial + part * to.stride();
+    UNETDN_UNROLL
+    for (int tap = 0; tap < row_taps; ++tap) {
+      UNETDN_UNROLL
+      for (int j = 0; j < N; ++j) {
+        UNETDN_UNROLL
+        for (int i = 0; i < 4; i += 2) {
+          int const k = k0 + k_first + fragment_c_row(block.lane(), i);
+          int const c = c0 + j * 8 + fragment_c_column(block.lane(), i);
+          if (k < dy.c && c < to.layout.pitch())
+            copy_aligned<8>(&partial[to.layout.index(c, tap_row * row_taps + tap, k)], &r_dw[tap][j].r[i]);
+        }
+      }
+    }
+    if (!sums_bias || fragment_c_column(block.lane(), 0) != 0) return;
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; i += 2) {
+      int const k = k0 + k_first + fragment_c_row(block.lane(), i);
+      if (k < dy.c) partial[to.layout.size() + k] = r_db[0].r[i];
+    }
+  }
+};
+
+}  // namespace unetdn::kernels
