@@ -15,7 +15,7 @@
 #               Benchmark. benchmarks/gpu_prefix.sh makes one.
 # --only NAMES  of a stage's items only those whose name matches this regular expression: those not reached, say
 # --seconds N   begins nothing, and stops what runs, after so long (525)
-# UNETDN_COMMIT in the environment names the commit where this is no clone of the repository.
+# UNETDN_COMMIT in the environment names the commit, where this is a copy of its files rather than a clone of it.
 # --dry-run     needs no GPU: builds, runs the same programs with the emulated device and tiny sizes, keeps no times.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1

@@ -30,8 +30,8 @@ def machine():
     gpu, driver, memory = (query.split("\n")[0].split(", ") + ["", "", ""])[:3] if query else ("none", "", "")
     nvcc = re.search(r"release ([0-9.]+)", output_of("nvcc", "--version"))
     return {"gpu": gpu, "memory": memory, "driver": driver, "nvcc": nvcc.group(1) if nvcc else "",
-            "commit": (output_of("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD") or
-                       os.environ.get("UNETDN_COMMIT", "unknown")),
+            "commit": (os.environ.get("UNETDN_COMMIT") or
+                       output_of("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD") or "unknown"),
             "date": str(datetime.date.today())}
 
 

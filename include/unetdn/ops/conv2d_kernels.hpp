@@ -15,7 +15,8 @@
 #include <unetdn/ops/checks.hpp>
 
 // Convolutions on cuda and emulated: which kernel computes which, on which windows. Arguments were checked by the
-// operations. Which kernel runs depends on channels, kernel and stride alone, and on whether the GPU has warpgroups.
+// operations. Which kernel runs depends on channels, kernel and stride, and where the GPU has warpgroups, on whether
+// the windows' pixels lie as those read them.
 
 namespace unetdn::detail {
 
@@ -48,9 +49,9 @@ template <class T> kernels::conv2d_finish<T> finish_of(T const* bias, bool relu,
   return {bias, relu, mask, aligned_pixels(y) && (!mask || aligned_pixels(mask))};
 }
 
-/// Whether warpgroups multiply: fewer channels would leave most of a product idle.
-template <class T, class Device> bool takes_warpgroups(Device const& dev, int in, int out) {
-  return is_16_bit<T> && dev.has_warpgroups() && in >= 32 && out >= 32;
+/// Whether warpgroups multiply, on windows that they can read. Fewer channels would leave most of a product idle.
+template <class T, class Device> bool takes_warpgroups(Device const& dev, int in, int out, view<T const> const& x) {
+  return dev.has_warpgroups() && in >= 32 && out >= 32 && kernels::warpgroups_can_read(x, aligned_pixels(x));
 }
 
 /// y = finish(x * w) by conv2d_halo or conv2d_warpgroup, and y's 2x2 maxima where `pooled` is given.
@@ -58,11 +59,10 @@ template <bool Flipped, class T, class Device>
 void launch_halo(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
                  kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
   if constexpr (is_16_bit<T>) {
-    if (takes_warpgroups<T>(dev, x.c, y.c) && kernels::conv2d_warpgroup<T, 64, Flipped>::can_count(x)) {
+    if (takes_warpgroups(dev, x.c, y.c, x)) {
       auto const run = [&](auto tile) {
         using kernel = kernels::conv2d_warpgroup<T, tile.value, Flipped>;
-        launch(dev, kernel::grid(y),
-               kernel{x, aligned_pixels(x), w, layout, y, finish, pooled, aligned_pixels(pooled)});
+        launch(dev, kernel::grid(y), kernel{x, w, layout, y, finish, pooled, aligned_pixels(pooled)});
       };
       // The widest tiles are alone on their multiprocessor: for few channels, narrow ones hide each other's begin and
       // end.
@@ -193,8 +193,9 @@ void with_weight_gradient(Device const& dev, kernels::conv_weights layout, int k
   } else if (takes_halo(kernel, stride)) {
     if constexpr (is_16_bit<T>) {
       using type = kernels::conv2d_weight_gradient_warpgroup<T>;
-      if (takes_warpgroups<T>(dev, layout.channels, layout.outputs) && type::can_count(x, dy)) {
-        return f(type{x, dy, x_aligned, dy_aligned, with_bias, parts(type::blocks(layout), type::tiles(dy), 1)});
+      if (takes_warpgroups(dev, layout.channels, layout.outputs, x) &&
+          takes_warpgroups(dev, layout.channels, layout.outputs, dy)) {
+        return f(type{x, dy, with_bias, parts(type::blocks(layout), type::tiles(dy), 1)});
       }
     }
     if (layout.outputs > 32)
@@ -238,12 +239,17 @@ template <class T, class Device>
 std::size_t conv2d_gradient_bytes(Device const& dev, kernels::conv_weights layout, int kernel, int stride,
                                   unetdn::shape dy) {
   std::size_t bytes = 0;
-  view<T const> const window{nullptr, dy.n, dy.h, dy.w, dy.c};
-  with_operand<T>(dev, [&](auto operand) {
-    using type = typename decltype(operand)::type;
-    with_weight_gradient<type, T>(dev, layout, kernel, stride, window, window, true,
-                                  [&](auto const& gradient) { bytes = gradient_bytes(gradient.to); });
-  });
+  for (int const gap : {0, 1}) {  // between pixels: windows that warpgroups can read, and windows that they cannot
+    auto const window = [&](int channels) -> view<T const> {
+      return {nullptr, dy.n, dy.h, dy.w, channels, 0, 0, channels + gap};
+    };
+    with_operand<T>(dev, [&](auto operand) {
+      using type = typename decltype(operand)::type;
+      with_weight_gradient<type, T>(
+          dev, layout, kernel, stride, window(layout.channels), window(layout.outputs), true,
+          [&](auto const& gradient) { bytes = std::max(bytes, gradient_bytes(gradient.to)); });
+    });
+  }
   return bytes;
 }
 

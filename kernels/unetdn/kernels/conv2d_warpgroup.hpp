@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <algorithm>
 #include <limits>
 
 #include <unetdn/core/mma.hpp>
@@ -14,6 +13,12 @@
 // copies were what these kernels waited for (benchmarks/gpu_kernels).
 
 namespace unetdn::kernels {
+
+/// Whether these kernels read a window: pixels of whole pieces of 16 bytes (`aligned`: that begin at one), and a
+/// picture's places counted in 32 bits, as threads keep them.
+template <class T> bool warpgroups_can_read(view<T const> const& v, bool aligned) {
+  return aligned && v.c % piece_size<T> == 0 && v.h * v.row_stride <= std::numeric_limits<int>::max();
+}
 
 /// What conv2d_halo computes, for T bf16 or fp16 and from 32 channels and outputs on.
 ///
@@ -54,8 +59,7 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
     T y[warps][M * 16][TileK + size];  // one piece wider: rows of a fragment then fall on different banks
   };
 
-  view<T const> x;
-  bool x_aligned;
+  view<T const> x;  // one that warpgroups_can_read()
   T const* w;
   conv_weights layout;
   view<T> y;
@@ -64,8 +68,6 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
   bool pooled_aligned;
 
   static extent3 grid(view<T> const& y) { return owned_tile<tile, TileK>::grid(y); }
-  /// Whether a picture's places can be counted in 32 bits, as threads keep them.
-  static bool can_count(view<T const> const& x) { return x.h * x.row_stride <= std::numeric_limits<int>::max(); }
 
   /// Brings a thread's pieces of the halo tile: of each chunk of channels the same piece of the same pixels.
   class x_loader {
@@ -88,21 +90,16 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
     template <class Block>
     UNETDN_DEVICE void operator()(Block& block, conv2d_warpgroup const& k, tiles& s, int chunk, int first,
                                   int last) const {
-      bool const whole = k.x_aligned && k.x.c % size == 0;
       int const piece = block.thread() % pieces;
-      int const left = k.x.c - chunk * depth - piece * size;
+      bool const exists = chunk * depth + piece * size < k.x.c;
       int const row0 = chunk % 2 * halo * halo + block.thread() / pieces;
       T* const s_to = &s.x[row0 * depth + spread_piece(row0, piece) * size];
       UNETDN_UNROLL
       for (int i = 0; i < rounds; ++i) {
         if (i < first || i >= last) continue;
         if (i == rounds - 1 && block.thread() / pieces + i * apart >= halo * halo) continue;
-        bool const inside = r_places_[i] >= 0 && left > 0;
-        T const* const from = inside ? from_ + chunk * depth + r_places_[i] : k.x.data;
-        if (whole)
-          block.copy_async(s_to + i * apart * depth, from, inside);
-        else
-          fetch_piece(block, s_to + i * apart * depth, from, inside ? left : 0, k.x_aligned);
+        bool const inside = r_places_[i] >= 0 && exists;
+        block.copy_async(s_to + i * apart * depth, inside ? from_ + chunk * depth + r_places_[i] : k.x.data, inside);
       }
     }
 
@@ -226,18 +223,13 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
     alignas(1024) T ones[16 * shared_row];  // that dy is multiplied with for db; of each row only a piece is used
   };
 
-  view<T const> x, dy;
-  bool x_aligned, dy_aligned, with_bias;
+  view<T const> x, dy;  // that warpgroups_can_read()
+  bool with_bias;
   gradient_parts to;
 
   static UNETDN_HD int tiles(view<T const> const& dy) { return dy.n * ceil_div(dy.h, tile_h) * ceil_div(dy.w, tile_w); }
   static int blocks(conv_weights layout) {
     return ceil_div(layout.channels, tile_c) * ceil_div(layout.outputs, tile_k);
-  }
-
-  /// Whether a picture's places can be counted in 32 bits, as threads keep them.
-  static bool can_count(view<T const> const& x, view<T const> const& dy) {
-    return std::max(x.h * x.row_stride, dy.h * dy.row_stride) <= std::numeric_limits<int>::max();
   }
 
   /// Brings a thread's pieces of one tile after the other: always the same piece of the same pixels of the tile.
@@ -266,7 +258,6 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
     UNETDN_DEVICE void operator()(Block& block, conv2d_weight_gradient_warpgroup const& k, stage& s) {
       int const piece = block.thread() % pieces;
       int const pixel = block.thread() / pieces;
-      bool const dy_whole = k.dy_aligned && k.dy.c % size == 0;
       T* const s_dy = s.dy + stage::at(pixel, piece);
       T const* const from_dy = k.dy.pixel(image_, p0_, q0_) + dy_place_ + k_;
       bool const dy_exists = q0_ + pixel % tile_w < k.dy.w && k_ < k.dy.c;
@@ -275,13 +266,8 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
         if (i == dy_rounds - 1 && pixel + i * apart >= tile_h * tile_w) continue;
         constexpr int rows = apart / tile_w;
         bool const inside = dy_exists && p0_ + pixel / tile_w + i * rows < k.dy.h;
-        T const* const from = inside ? from_dy + i * rows * k.dy.row_stride : k.dy.data;
-        if (dy_whole)
-          block.copy_async(s_dy + i * apart * tile_k, from, inside);
-        else
-          fetch_piece(block, s_dy + i * apart * tile_k, from, inside ? k.dy.c - k_ : 0, k.dy_aligned);
+        block.copy_async(s_dy + i * apart * tile_k, inside ? from_dy + i * rows * k.dy.row_stride : k.dy.data, inside);
       }
-      bool const x_whole = k.x_aligned && k.x.c % size == 0;
       T* const s_x = s.x + stage::at(pixel, piece);
       T const* const from_x = k.x.pixel(image_, p0_, q0_) + c_;
       UNETDN_UNROLL
@@ -289,11 +275,7 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
         if (i == x_rounds - 1 && pixel + i * apart >= halo_h * halo_w) continue;
         unsigned const row = unsigned(p0_ - 1 + r_halo_[i] / 32), column = unsigned(q0_ - 1 + r_halo_[i] % 32);
         bool const inside = row < unsigned(k.x.h) && column < unsigned(k.x.w) && c_ < k.x.c;
-        T const* const from = inside ? from_x + r_x_places_[i] : k.x.data;
-        if (x_whole)
-          block.copy_async(s_x + i * apart * tile_c, from, inside);
-        else
-          fetch_piece(block, s_x + i * apart * tile_c, from, inside ? k.x.c - c_ : 0, k.x_aligned);
+        block.copy_async(s_x + i * apart * tile_c, inside ? from_x + r_x_places_[i] : k.x.data, inside);
       }
       q0_ += tile_w;
       if (q0_ < k.dy.w) return;
