@@ -3,7 +3,7 @@
 // stack frame), or where a convolution does not use what it was written for: matrix instructions, and 16 bytes at a
 // time.
 //
-//   kernel_report FOLDER    named for the GPU, sm_90 or sm_80, with NAME.ptx and what ptxas -v said of it in NAME.txt
+//   kernel_report 90 FOLDER    the architecture, and where the compiler has left PTX (kept) and reports (said)
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -82,15 +82,20 @@ std::string kernel_of(std::string const& symbol) {
   return name;
 }
 
-void read_assembler(std::string const& said, std::map<std::string, facts>& all) {
-  static std::regex const compiling("Compiling entry function '([^']+)'");
+/// `gpu`: sm_90, say, whose kernels may be for sm_90a.
+void read_assembler(std::string const& said, std::string const& gpu, std::map<std::string, facts>& all) {
+  static std::regex const compiling("Compiling entry function '([^']+)' for '([^']+)'");
   static std::regex const memory("(\\d+) bytes stack frame, (\\d+) bytes spill stores, (\\d+) bytes spill loads");
   static std::regex const used("Used (\\d+) registers");
   std::istringstream lines(said);
   std::string kernel;
   for (std::string line; std::getline(lines, line);) {
     std::smatch m;
-    if (std::regex_search(line, m, compiling)) kernel = kernel_of(m[1]);
+    if (std::regex_search(line, m, compiling)) {
+      bool const for_gpu = m[2] == gpu || m[2] == gpu + "a";
+      kernel = for_gpu ? kernel_of(m[1]) : std::string();
+    }
+    if (kernel.empty()) continue;
     if (std::regex_search(line, m, memory)) {
       all[kernel].stack = std::stoi(m[1]);
       all[kernel].spills = std::stoi(m[2]) + std::stoi(m[3]);
@@ -132,13 +137,17 @@ std::string complaint(std::string const& name, facts const& f) {
   return {};
 }
 
-int run(std::string const& folder) {
+int run(std::string const& architecture, std::filesystem::path const& folder) {
   std::map<std::string, facts> all;
-  for (auto const& file : std::filesystem::directory_iterator(folder)) {
-    if (file.path().extension() == ".txt") read_assembler(contents(file), all);
-    if (file.path().extension() == ".ptx") read_ptx(contents(file), all);
+  std::string const gpu = "sm_" + architecture;
+  for (auto const& file : std::filesystem::directory_iterator(folder / "said"))
+    read_assembler(contents(file), gpu, all);
+  for (auto const& file : std::filesystem::directory_iterator(folder / "kept")) {
+    std::string const name = file.path().filename().string();
+    // Named for its architecture where there are several.
+    bool const other = name.find(".compute_") != name.npos && name.find(".compute_" + architecture + ".") == name.npos;
+    if (file.path().extension() == ".ptx" && !other) read_ptx(contents(file), all);
   }
-  std::string const gpu = std::filesystem::path(folder).filename().string();
   std::printf("For %s:\n\n", gpu.c_str());
   std::puts(
       "| kernel | threads | registers | shared memory | stack | spills | mma | 16-byte copies | 16-byte accesses | "
@@ -168,8 +177,8 @@ int run(std::string const& folder) {
 }  // namespace
 
 int main(int argc, char** argv) try {
-  check(argc == 2, "usage: kernel_report FOLDER");
-  return run(argv[1]);
+  check(argc == 3, "usage: kernel_report ARCHITECTURE FOLDER");
+  return run(argv[1], argv[2]);
 } catch (std::exception const& e) {
   std::fprintf(stderr, "kernel_report: %s\n", e.what());
   return 1;

@@ -120,10 +120,11 @@ UNETDN_DEVICE void store_tile(Block& block, fragment_c const (&r_c)[M][N], T (&s
   }
   block.sync_warp();  // completes this warp's s_y
 
-  // Several loads of the mask are under way at once.
+  // Several loads of the mask are under way at once, as many as registers allow.
   constexpr int pieces = N * 8 / piece_size<T>;
   constexpr int rounds = M * 16 * pieces / warp_size;
-  constexpr int together = rounds < 8 ? rounds : 8;
+  constexpr int most = sizeof(T) == 2 ? 8 : 4;
+  constexpr int together = rounds < most ? rounds : most;
   static_assert(rounds % together == 0);
   for (int round = 0; round < rounds; round += together) {
     piece<T> r_mask[together];

@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# keep_report.sh FOLDER COMMAND...: runs a compiler, puts what its assembler says of each kernel (ptxas -v) into
+# FOLDER/OBJECT.txt instead of the terminal, and lets everything else through.
+folder=$1
+shift
+object=
+previous=
+for word in "$@"; do
+  [ "$previous" = -o ] && object=${word##*/}
+  previous=$word
+done
+said=$folder/$object.txt
+"$@" 2>"$said"
+status=$?
+grep -v -E "^ptxas info|^ *[0-9]+ bytes stack frame|^$" "$said" >&2
+exit $status
