@@ -29,11 +29,12 @@ template <class Device, class Work> int in_precision(std::string const& precisio
 }  // namespace detail
 
 /// Calls work(std::type_identity<T>, device), and returns what it returns, for a device that runs kernels: cuda, or
-/// emulated, so that what a benchmark does can be tried without a GPU; its times mean nothing. Throws error where the
-/// device is not to be had.
+/// emulated in bf16, so that what a benchmark does can be tried without a GPU; its times mean nothing. Throws error
+/// where the device is not to be had.
 template <class Work> int on_gpu(std::string const& name, std::string const& precision, int threads, Work&& work) {
   if (name == "emulated") {
-    return detail::in_precision(precision, unetdn::emulated(unetdn::thread_order::forward, threads), work);
+    unetdn::check(precision == "bf16", "--device emulated takes --precision bf16, not ", precision);
+    return work(std::type_identity<unetdn::bf16>{}, unetdn::emulated(unetdn::thread_order::forward, threads));
   }
 #if defined(UNETDN_HAVE_CUDA)
   return detail::in_precision(precision, unetdn::cuda(), work);

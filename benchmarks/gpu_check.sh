@@ -184,14 +184,14 @@ rate() {
 
 network() {
   needs_build
-  local base precision pass options bases="64 32 16" cases="training:16 training:64 inference:1 inference:16"
+  local base precision pass options precisions="bf16 fp16 tf32 float" bases="64 32 16" cases="training:16 training:64 inference:1 inference:16"
   local sizes=(--size 256 --seconds 4)
   if [[ $dry == yes ]]; then
-    sizes=(--size 16 --levels 2 --repetitions 1 --times 2) bases=8 cases="training:1 inference:1"
+    sizes=(--size 16 --levels 2 --repetitions 1 --times 2) precisions=bf16 bases=8 cases="training:1 inference:1"
   else
     measure rates "$python" benchmarks/gpu_peers.py rates
   fi
-  for precision in bf16 fp16 tf32 float; do
+  for precision in $precisions; do
     for base in $bases; do
       for pass in $cases; do
         options=(--device "$device" --precision "$precision" --base "$base" --batch "${pass#*:}" "${sizes[@]}")

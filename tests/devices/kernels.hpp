@@ -246,4 +246,66 @@ struct sums {
   }
 };
 
+/// What a kernel does wrong with a product of a warpgroup.
+enum class product_mistake { none, unpublished, not_begun, overwritten, registers_changed, never_waited };
+
+/// c[64xN] = a[64x16] b[16xN] by one warpgroup: a[m][k], from shared memory or `FromRegisters`; b[n][k], or TransposedB
+/// b[k][n].
+template <int N, bool TransposedB, bool FromRegisters, product_mistake Mistake = product_mistake::none>
+struct warpgroup_multiply {
+  using T = bf16;
+  static constexpr bool by_warpgroups = true;
+  static constexpr int threads = warpgroup_size;
+  static constexpr int first_k = 16;  // where a's and b's 16 numbers begin in their rows
+  struct shared {
+    alignas(1024) T a[64 * shared_row], b[128 * shared_row];
+  };
+  T const *a, *b;
+  float* c;
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
+    auto const row_piece = [](T* rows, int row, int piece) {
+      return &rows[row * shared_row + spread_piece(row, piece) * 8];
+    };
+    for (int i = block.thread(); i < 64 * 2; i += threads)
+      block.copy_async(row_piece(s.a, i / 2, first_k / 8 + i % 2), a + i * 8);
+    for (int i = block.thread(); i < N * 2; i += threads) {
+      if constexpr (TransposedB)  // 64 columns after the other, 16 rows each
+        block.copy_async(row_piece(s.b, i % (N / 8) / 8 * 16 + i / (N / 8), i % (N / 8) % 8), b + i * 8);
+      else
+        block.copy_async(row_piece(s.b, i / 2, first_k / 8 + i % 2), b + i * 8);
+    }
+    block.copy_commit();
+    block.template copy_wait<0>();
+    if (Mistake != product_mistake::unpublished) block.publish();
+    block.sync();  // completes a and b
+
+    fragment_c r_c[N / 8] = {};
+    int const k = TransposedB ? 0 : first_k;
+    shared_matrix<T, TransposedB> const of_b{s.b, shared_row_group * shared_row, 16 * shared_row};
+    fragment_a<T> r_a = load_a<T>(
+        block, [&](int row, int piece) { return row_piece(s.a, block.warp() * 16 + row, first_k / 8 + piece); });
+    if (Mistake != product_mistake::not_begun) block.multiply_begin();
+    if constexpr (FromRegisters) {
+      block.multiply_async(r_c, r_a, of_b.shifted(k));
+    } else {
+      shared_matrix<T, false> const of_a{s.a, shared_row_group * shared_row};
+      block.multiply_async(r_c, of_a.shifted(first_k), of_b.shifted(k));
+    }
+    block.multiply_commit();
+    if (Mistake == product_mistake::overwritten) s.b[block.thread() * 8 + k] = T(100.0f);
+    if (Mistake == product_mistake::registers_changed) r_a.r[0] = 0;
+    if (Mistake != product_mistake::never_waited) block.template multiply_wait<0>();
+    block.settle(r_c);
+    UNETDN_UNROLL
+    for (int j = 0; j < N / 8; ++j) {
+      UNETDN_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        int const row = block.warp() * 16 + fragment_c_row(block.lane(), i);
+        c[row * N + j * 8 + fragment_c_column(block.lane(), i)] = r_c[j].r[i];
+      }
+    }
+  }
+};
+
 }  // namespace unetdn::test

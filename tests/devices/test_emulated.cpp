@@ -46,6 +46,26 @@ template <class Operand, bool Transposed> void check_multiply() {
   }
 }
 
+/// Runs one product of a warpgroup in both orders; the numbers are exact in every sum.
+template <int N, bool TransposedB, bool FromRegisters, product_mistake Mistake = product_mistake::none>
+void check_warpgroup_multiply() {
+  alignas(16) bf16 a[64 * 16], b[16 * N];
+  std::vector<float> c(std::size_t(64 * N)), want(c.size());
+  for (int i = 0; i < 64 * 16; ++i) a[i] = bf16(small_number(i, 23));
+  for (int i = 0; i < 16 * N; ++i) b[i] = bf16(small_number(i, 19));
+  for (int m = 0; m < 64; ++m) {
+    for (int n = 0; n < N; ++n) {
+      for (int k = 0; k < 16; ++k)
+        want[std::size_t(m * N + n)] += float(a[m * 16 + k]) * float(TransposedB ? b[k * N + n] : b[n * 16 + k]);
+    }
+  }
+  for (thread_order order : both_orders) {
+    emulated dev{order};
+    launch(dev, {1}, warpgroup_multiply<N, TransposedB, FromRegisters, Mistake>{a, b, c.data()});
+    CHECK(c == want);
+  }
+}
+
 /// Number of wrong results of the exchange.
 template <mistake Mistake> int wrong_results(thread_order order) {
   using kernel_type = exchange<Mistake>;
@@ -145,6 +165,17 @@ TEST_CASE("tf32 rounds operands to 11 significant bits, ties away from zero") {
   CHECK(c[0] == (1 + 0x1p-10f) * (1 + 0x1p-10f));
 }
 
+TEST_CASE("products of a warpgroup agree with a plain product") {
+  check_warpgroup_multiply<32, false, false>();
+  check_warpgroup_multiply<32, true, false>();
+  check_warpgroup_multiply<64, false, false>();
+  check_warpgroup_multiply<64, true, false>();
+  check_warpgroup_multiply<128, false, false>();
+  check_warpgroup_multiply<128, true, false>();
+  check_warpgroup_multiply<8, true, true>();
+  check_warpgroup_multiply<64, true, true>();
+}
+
 TEST_CASE("asynchronous copies, waits and barriers") {
   for (thread_order order : both_orders) CHECK(wrong_results<mistake::none>(order) == 0);
 }
@@ -191,6 +222,16 @@ TEST_CASE("a missing barrier or wait makes wrong results") {
   CHECK(shows<mistake::early_read>());
   CHECK(shows<mistake::early_overwrite>());
   CHECK(shows<mistake::unwritten_shared>());
+}
+
+TEST_CASE("products of a warpgroup that are not begun, made visible, left alone or waited for are refused") {
+  using Catch::Contains;
+  using m = product_mistake;
+  CHECK_THROWS_WITH((check_warpgroup_multiply<64, true, false, m::unpublished>()), Contains("no publish"));
+  CHECK_THROWS_WITH((check_warpgroup_multiply<64, true, false, m::not_begun>()), Contains("without multiply_begin"));
+  CHECK_THROWS_WITH((check_warpgroup_multiply<64, true, false, m::overwritten>()), Contains("overwritten"));
+  CHECK_THROWS_WITH((check_warpgroup_multiply<64, true, true, m::registers_changed>()), Contains("overwritten"));
+  CHECK_THROWS_WITH((check_warpgroup_multiply<64, true, false, m::never_waited>()), Contains("never waited for"));
 }
 
 TEST_CASE("a copy never waited for is refused") {

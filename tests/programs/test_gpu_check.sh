@@ -23,7 +23,7 @@ check kernels
 expect "| kernels | bf16 | measured |"
 check network
 expect "| network | bf16-base8-training-1 | measured |"
-expect "| network | float-base8-inference-1 | measured |"
+expect "| network | bf16-base8-inference-1 | measured |"
 grep -q '"pass": "weight gradient"' "$out/network.bf16-base8-training-1.json"  # the layers of a profile
 if check network --seconds 0; then
   echo "a stage without time has passed" >&2

@@ -3,7 +3,8 @@
 // stack frame), or where a convolution does not use what it was written for: matrix instructions, and 16 bytes at a
 // time.
 //
-//   kernel_report 90 FOLDER    the architecture, and where the compiler has left PTX (kept) and reports (said)
+//   kernel_report 90 FOLDER    the architecture, and the folder whose sm_90.files names what the compiler has left
+//   there
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -56,6 +57,7 @@ std::vector<instantiation> instantiations() {
 /// What the compilers say about one kernel.
 struct facts {
   int registers = -1, stack = -1, spills = -1;
+  bool serialised = false;  // products of warpgroups wait for each other
   int matrix_products = 0;  // mma.sync, wgmma
   int async_copies = 0;     // cp.async of 16 bytes
   int wide_accesses = 0;    // loads and stores of 16 bytes in global memory
@@ -85,14 +87,16 @@ std::string kernel_of(std::string const& symbol) {
 /// `gpu`: sm_90, say, whose kernels may be for sm_90a.
 void read_assembler(std::string const& said, std::string const& gpu, std::map<std::string, facts>& all) {
   static std::regex const compiling("Compiling entry function '([^']+)' for '([^']+)'");
+  static std::regex const serialising("instructions are serialized .* in the function '([^']+)'");
   static std::regex const memory("(\\d+) bytes stack frame, (\\d+) bytes spill stores, (\\d+) bytes spill loads");
   static std::regex const used("Used (\\d+) registers");
   std::istringstream lines(said);
   std::string kernel;
   for (std::string line; std::getline(lines, line);) {
     std::smatch m;
+    if (std::regex_search(line, m, serialising)) all[kernel_of(m[1])].serialised = true;
     if (std::regex_search(line, m, compiling)) {
-      bool const for_gpu = m[2] == gpu || m[2] == gpu + "a";
+      bool const for_gpu = m[2] == gpu || m[2] == gpu + "a";  // Hopper's own kernels are for sm_90a
       kernel = for_gpu ? kernel_of(m[1]) : std::string();
     }
     if (kernel.empty()) continue;
@@ -128,6 +132,7 @@ std::string complaint(std::string const& name, facts const& f) {
   if (f.registers < 0 || f.stack < 0) return "is not in the compilers' output";
   if (f.stack > 0) return "has a stack frame: a loop over a register array is not unrolled";
   if (f.spills > 0) return "spills registers";
+  if (f.serialised) return "has products that wait for each other: ptxas' message C75.. says why";
   bool const convolution = name.find("::conv2d_") != name.npos || name.find("::conv_transpose2d_") != name.npos;
   if (!convolution) return {};
   bool const on_tensor_cores = name.find("<float") == name.npos;
@@ -140,13 +145,12 @@ std::string complaint(std::string const& name, facts const& f) {
 int run(std::string const& architecture, std::filesystem::path const& folder) {
   std::map<std::string, facts> all;
   std::string const gpu = "sm_" + architecture;
-  for (auto const& file : std::filesystem::directory_iterator(folder / "said"))
-    read_assembler(contents(file), gpu, all);
-  for (auto const& file : std::filesystem::directory_iterator(folder / "kept")) {
-    std::string const name = file.path().filename().string();
-    // Named for its architecture where there are several.
-    bool const other = name.find(".compute_") != name.npos && name.find(".compute_" + architecture + ".") == name.npos;
-    if (file.path().extension() == ".ptx" && !other) read_ptx(contents(file), all);
+  std::istringstream files(contents(folder / (gpu + ".files")));
+  for (std::string file; std::getline(files, file);) {
+    if (file.ends_with(".txt"))
+      read_assembler(contents(folder / file), gpu, all);
+    else
+      read_ptx(contents(folder / file), all);
   }
   std::printf("For %s:\n\n", gpu.c_str());
   std::puts(
@@ -156,7 +160,7 @@ int run(std::string const& architecture, std::filesystem::path const& folder) {
   int faults = 0;
   std::size_t count = 0;
   for (instantiation const& k : instantiations()) {
-    if (k.for_hopper && gpu != "sm_90") continue;
+    if (k.for_hopper && architecture.substr(0, 2) != "90") continue;
     ++count;
     facts const f = all[k.name];
     std::string name = k.name;

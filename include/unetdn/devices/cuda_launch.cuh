@@ -31,8 +31,8 @@ inline void check_cuda(cudaError_t e, char const* what) {
 #define UNETDN_NAMES_32 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
 #define UNETDN_NAMES_64 \
   UNETDN_NAMES_32       \
-      ","               \
-      "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+  ","                   \
+  "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define UNETDN_NAMES_128                                             \
   UNETDN_NAMES_64                                                    \
   ","                                                                \
@@ -127,25 +127,25 @@ class cuda_block {
   template <int Pending = 0> __device__ void multiply_wait() const {
     asm volatile("wgmma.wait_group.sync.aligned %0;" : : "n"(Pending) : "memory");
   }
-  template <class T, bool TransposedA, bool TransposedB, int Fragments>
-  __device__ void multiply_async(fragment_c (&c)[Fragments], shared_matrix<T, TransposedA> const& a,
+  /// So that no arithmetic on the sums moves before the wait, of which it does not know.
+  __device__ void settle(fragment_c& c) const { asm volatile("" : UNETDN_SUMS_OF(c) : : "memory"); }
+  template <class Sums, int Size> __device__ void settle(Sums (&sums)[Size]) const {
+    UNETDN_UNROLL
+    for (int i = 0; i < Size; ++i) settle(sums[i]);
+  }
+  template <class T, bool TransposedB, int Fragments>
+  __device__ void multiply_async(fragment_c (&c)[Fragments], shared_matrix<T, false> const& a,
                                  shared_matrix<T, TransposedB> const& b) const {
     static_assert(Fragments == 4 || Fragments == 8 || Fragments == 16);
     std::uint64_t const of_a = descriptor(a), of_b = descriptor(b);
     if constexpr (std::is_same_v<T, bf16>) {
-      if constexpr (Fragments == 4)
-        UNETDN_WGMMA(32, "bf16.bf16", c, of_a, of_b, TransposedA, TransposedB, 16, 17, 18, 19);
-      if constexpr (Fragments == 8)
-        UNETDN_WGMMA(64, "bf16.bf16", c, of_a, of_b, TransposedA, TransposedB, 32, 33, 34, 35);
-      if constexpr (Fragments == 16)
-        UNETDN_WGMMA(128, "bf16.bf16", c, of_a, of_b, TransposedA, TransposedB, 64, 65, 66, 67);
+      if constexpr (Fragments == 4) UNETDN_WGMMA(32, "bf16.bf16", c, of_a, of_b, false, TransposedB, 16, 17, 18, 19);
+      if constexpr (Fragments == 8) UNETDN_WGMMA(64, "bf16.bf16", c, of_a, of_b, false, TransposedB, 32, 33, 34, 35);
+      if constexpr (Fragments == 16) UNETDN_WGMMA(128, "bf16.bf16", c, of_a, of_b, false, TransposedB, 64, 65, 66, 67);
     } else {
-      if constexpr (Fragments == 4)
-        UNETDN_WGMMA(32, "f16.f16", c, of_a, of_b, TransposedA, TransposedB, 16, 17, 18, 19);
-      if constexpr (Fragments == 8)
-        UNETDN_WGMMA(64, "f16.f16", c, of_a, of_b, TransposedA, TransposedB, 32, 33, 34, 35);
-      if constexpr (Fragments == 16)
-        UNETDN_WGMMA(128, "f16.f16", c, of_a, of_b, TransposedA, TransposedB, 64, 65, 66, 67);
+      if constexpr (Fragments == 4) UNETDN_WGMMA(32, "f16.f16", c, of_a, of_b, false, TransposedB, 16, 17, 18, 19);
+      if constexpr (Fragments == 8) UNETDN_WGMMA(64, "f16.f16", c, of_a, of_b, false, TransposedB, 32, 33, 34, 35);
+      if constexpr (Fragments == 16) UNETDN_WGMMA(128, "f16.f16", c, of_a, of_b, false, TransposedB, 64, 65, 66, 67);
     }
   }
   template <class T, bool TransposedB, int Fragments>

@@ -336,7 +336,9 @@ class block_machine {
 /// Runs CUDA kernels on the processor, thread by thread, with the real grid and the real barriers: for tests.
 ///
 /// Throws kernel_fault for a barrier that not every thread reaches or that threads reach at different sites, lanes of a
-/// warp at different operations, a misaligned or misplaced 16-byte access, and a copy_async never waited for.
+/// warp (or threads of a warpgroup) at different operations, a misaligned or misplaced 16-byte access, and a copy_async
+/// never waited for; for products of a warpgroup without publish or multiply_begin before them, whose operands change
+/// before they are waited for, or that never are.
 /// Makes wrong results of a missing barrier or wait: shared memory is NaN before a block writes it, the target of a
 /// copy_async is NaN until copy_wait delivers, and each thread runs as far ahead of the others as it can.
 /// AddressSanitizer finds accesses out of bounds; ThreadSanitizer sees each thread of a block as a thread.
@@ -498,7 +500,7 @@ class emulated {
     for (auto const& m : machines_) sum += m.row_conflicts;
     return sum;
   }
-  /// From now on, notes which kernels run, and where they call sync, sync_warp, copy_commit and copy_wait.
+  /// From now on, notes which kernels run, and their sync_sites.
   void record_sites() { watch_.recording = true; }
   /// The kernels noted so far, one for each launch.
   std::vector<std::string> const& kernels() const { return kernels_; }
@@ -693,8 +695,8 @@ class emulated::block {
   }
   /// Begins c[64xN] += a[64x16] b[16xN], N being 8 times the number of fragments, by the whole warpgroup. Until the
   /// product has been waited for, c must be left alone (but by the next product), and so must the operands.
-  template <class T, bool TransposedA, bool TransposedB, int Fragments>
-  void multiply_async(fragment_c (&c)[Fragments], shared_matrix<T, TransposedA> const& a,
+  template <class T, bool TransposedB, int Fragments>
+  void multiply_async(fragment_c (&c)[Fragments], shared_matrix<T, false> const& a,
                       shared_matrix<T, TransposedB> const& b, char const* file = __builtin_FILE(),
                       int line = __builtin_LINE()) {
     operand_pieces<T> of_a = take_pieces(a, 64), of_b = take_pieces(b, Fragments * 8);
@@ -716,7 +718,8 @@ class emulated::block {
       group.groups.push_back(std::exchange(group.uncommitted, 0));
     });
   }
-  /// Waits until at most `Pending` groups of products are still on their way; the others' sums are then in c.
+  /// Waits until at most `Pending` groups of products are still on their way; the others' sums are then in c. After the
+  /// last wait, settle(c) comes before anything is done with c.
   template <int Pending = 0> void multiply_wait(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
     detail::word_site const site{"multiply_wait", file, line};
     if (machine_.skips(site)) return;
@@ -732,6 +735,8 @@ class emulated::block {
       for (int t = 0; t < warpgroup_size; ++t) threads[t].may_multiply = false;
     });
   }
+  /// For compilers: sums, an array of fragments or arrays of them, have changed.
+  template <class Sums> void settle(Sums&) {}
 
  private:
   // Products compute late and read early: what they read is compared when they are waited for, so that a buffer filled
@@ -741,7 +746,7 @@ class emulated::block {
     int groups_apart, blocks_apart;
     int extent;  // m or n
     bool transposed;
-    std::vector<std::array<T, 8>> own;  // this thread's share of them: number t, t + 128, ...
+    std::array<std::array<T, 8>, 2> own;  // this thread's share of them: number t and t + 128
 
     int count() const { return extent * 2; }  // pieces of 16 bytes
     /// Row and first column of piece i.
@@ -764,11 +769,10 @@ class emulated::block {
   };
   template <class T, bool Transposed> operand_pieces<T> take_pieces(shared_matrix<T, Transposed> const& m, int extent) {
     operand_pieces<T> p{m.s_first + m.shift, m.groups_apart, m.blocks_apart, extent, Transposed, {}};
+    auto* own = p.own.data();
     for (int i = thread_ % warpgroup_size; i < p.count(); i += warpgroup_size) {
       require_row(p.at(i), "multiply_async operand");
-      std::array<T, 8> piece;
-      for (int e = 0; e < 8; ++e) std::memcpy(&piece[std::size_t(e)], p.at(i) + e, sizeof(T));
-      p.own.push_back(piece);
+      write_16(own++, p.at(i));
     }
     return p;
   }
@@ -788,6 +792,7 @@ class emulated::block {
       p.n = Fragments * 8;
       p.a.resize(16 * 64);
       p.b.resize(std::size_t(16 * p.n));
+      p.read.reserve(std::size_t(warpgroup_size + 2 * p.n));
       for (int t = 0; t < warpgroup_size; ++t) {
         if (!threads[t].may_multiply) throw kernel_fault("multiplies without multiply_begin");
         auto const& of = *static_cast<product_operand<T> const*>(threads[t].operand);
@@ -796,12 +801,12 @@ class emulated::block {
           if (from.first != last.first || from.groups_apart != last.groups_apart ||
               from.blocks_apart != last.blocks_apart)
             throw kernel_fault(text("multiplies a matrix that is another one in thread ", t, " of its warpgroup"));
-          for (std::size_t j = 0; j < from.own.size(); ++j) {
-            int const i = t + int(j) * warpgroup_size;
-            from.place(from.own[j], i, to);
+          auto const* own = from.own.data();
+          for (int i = t; i < from.count(); i += warpgroup_size, ++own) {
+            from.place(*own, i, to);
             auto& read = p.read.emplace_back();
             read.first = from.at(i);
-            std::memcpy(read.second.data(), from.own[j].data(), 16);
+            std::memcpy(read.second.data(), own, 16);
           }
         };
         take(*of.b, b, p.b);
@@ -815,6 +820,9 @@ class emulated::block {
               p.a[std::size_t(k * 64 + m)] = element<T>(of.registers->r[i], j);
             }
           }
+          auto& read = p.read.emplace_back();
+          read.first = of.registers->r;
+          std::memcpy(read.second.data(), of.registers->r, 16);
         }
       }
       auto& group = machine_.warpgroup(thread_);

@@ -157,8 +157,8 @@ void launch_conv2d_backward_data(Device& dev, kernels::conv_weights layout, int 
 
 /// How many parts a weight gradient's `tiles` of pixels are split into, each part being so many blocks: as many as
 /// keep the multiprocessors of a large GPU, which has 132, busy for the shortest time, where each holds `resident`
-/// blocks at once and a block takes as long for its sums as for two tiles. A function of the shapes alone, and so are
-/// the bits.
+/// blocks at once and a block takes as long for its sums as for two tiles. A function of kernel and shapes alone, and
+/// so are the bits.
 inline int gradient_part_count(int blocks, int tiles, int resident = 2) {
   constexpr int multiprocessors = 132;
   constexpr int least_tiles = 4;
@@ -167,8 +167,12 @@ inline int gradient_part_count(int blocks, int tiles, int resident = 2) {
   int const most = std::clamp(2 * ceil_div(at_once, blocks), 1, std::max(1, tiles / least_tiles));
   auto const time = [&](int parts) { return ceil_div(blocks * parts, at_once) * (ceil_div(tiles, parts) + for_sums); };
   int best = 1;
+  std::int64_t shortest = time(1);
   for (int parts = 2; parts <= most; ++parts) {
-    if (time(parts) < time(best)) best = parts;
+    if (std::int64_t const taken = time(parts); taken < shortest) {
+      best = parts;
+      shortest = taken;
+    }
   }
   return best;
 }
@@ -239,9 +243,9 @@ template <class T, class Device>
 std::size_t conv2d_gradient_bytes(Device const& dev, kernels::conv_weights layout, int kernel, int stride,
                                   unetdn::shape dy) {
   std::size_t bytes = 0;
-  for (int const gap : {0, 1}) {  // between pixels: windows that warpgroups can read, and windows that they cannot
+  for (std::uintptr_t const address : {std::size_t(0), sizeof(T)}) {  // of windows that warpgroups can read, and cannot
     auto const window = [&](int channels) -> view<T const> {
-      return {nullptr, dy.n, dy.h, dy.w, channels, 0, 0, channels + gap};
+      return {reinterpret_cast<T const*>(address), dy.n, dy.h, dy.w, channels};
     };
     with_operand<T>(dev, [&](auto operand) {
       using type = typename decltype(operand)::type;

@@ -15,9 +15,10 @@
 namespace unetdn::kernels {
 
 /// Whether these kernels read a window: pixels of whole pieces of 16 bytes (`aligned`: that begin at one), and a
-/// picture's places counted in 32 bits, as threads keep them.
+/// picture's places counted in 32 bits, none before its first, as threads keep them.
 template <class T> bool warpgroups_can_read(view<T const> const& v, bool aligned) {
-  return aligned && v.c % piece_size<T> == 0 && v.h * v.row_stride <= std::numeric_limits<int>::max();
+  return aligned && v.c % piece_size<T> == 0 && v.row_stride >= 0 && v.pixel_stride >= 0 &&
+         (v.h + 1) * v.row_stride + (v.w + 1) * v.pixel_stride <= std::numeric_limits<int>::max();
 }
 
 /// What conv2d_halo computes, for T bf16 or fp16 and from 32 channels and outputs on.
@@ -171,6 +172,7 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
       }
     }
     block.template multiply_wait<0>();
+    block.settle(r_y);
     block.sync();  // everyone's products are done: their operands' memory becomes s.y
 
     auto& s_y = s.y[block.warp()];
@@ -351,6 +353,8 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
       }
     }
     block.template multiply_wait<0>();
+    block.settle(r_dw);
+    block.settle(r_db);
 
     float* const partial = to.partial + part * to.stride();
     UNETDN_UNROLL

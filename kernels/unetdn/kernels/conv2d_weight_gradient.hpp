@@ -3,7 +3,7 @@
 #include <unetdn/kernels/conv2d_tile.hpp>
 
 // Gradients of a convolution's weights and bias: pixels are split into parts, each of which sums into memory of its
-// own; add_parts then adds the parts. The split depends on shapes alone, so the bits do, too.
+// own; add_parts then adds the parts. The split depends on the kernel and on shapes alone, so the bits do, too.
 
 namespace unetdn::kernels {
 
