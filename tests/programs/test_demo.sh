@@ -99,7 +99,7 @@ for name in a.png b/0.png c/1.png; do
   mkdir -p "$(dirname "$work/damaged/$name")"
   head -c 900 "$work/more pictures/5.png" >"$work/damaged/$name"
 done
-UNETDN_DEMO_MINUTES=0.01 start damaged
+UNETDN_DEMO_MINUTES=0.05 start damaged
 ends_with 0
 for name in a.png b/0.png; do
   grep -q "^demo: left out: $work/damaged/$name: is a damaged" "$work/printed" || fail "no word about $name"
@@ -109,7 +109,7 @@ grep -q "^train: left out: $work/out/pictures/2 1.png: is a damaged" "$work/prin
 
 echo "to the end, with nothing but damaged pictures"
 rm -r "$work/damaged/b"
-UNETDN_DEMO_MINUTES=0.01 start damaged
+UNETDN_DEMO_MINUTES=0.05 start damaged
 ends_with 0
 [[ $(grep -c "left out: " "$work/printed") == 2 ]] || fail "not a line for each damaged picture"
 
