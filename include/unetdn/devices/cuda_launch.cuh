@@ -39,11 +39,11 @@ inline void check_cuda(cudaError_t e, char const* what) {
   "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
   "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 // wgmma with both operands in shared memory, or a in registers; `types` is both operands' type.
-#define UNETDN_WGMMA(n, types, c, a, b, a_transposed, b_transposed, i0, i1, i2, i3)          \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." types " {" UNETDN_NAMES_##n \
-               "}, %" #i0 ", %" #i1 ", 1, 1, 1, %" #i2 ", %" #i3 ";"                         \
-               : UNETDN_SUMS_##n(c)                                                          \
-               : "l"(a), "l"(b), "n"(int(a_transposed)), "n"(int(b_transposed))              \
+#define UNETDN_WGMMA(n, types, c, a, b, b_transposed, i0, i1, i2)                                                      \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." types " {" UNETDN_NAMES_##n "}, %" #i0 ", %" #i1      \
+                                                                                             ", 1, 1, 1, 0, %" #i2 ";" \
+               : UNETDN_SUMS_##n(c)                                                                                    \
+               : "l"(a), "l"(b), "n"(int(b_transposed))                                                                \
                : "memory")
 #define UNETDN_WGMMA_REGISTERS(n, types, c, a, b, b_transposed, i0, i1, i2, i3, i4, i5)                     \
   asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." types " {" UNETDN_NAMES_##n                \
@@ -139,13 +139,13 @@ class cuda_block {
     static_assert(Fragments == 4 || Fragments == 8 || Fragments == 16);
     std::uint64_t const of_a = descriptor(a), of_b = descriptor(b);
     if constexpr (std::is_same_v<T, bf16>) {
-      if constexpr (Fragments == 4) UNETDN_WGMMA(32, "bf16.bf16", c, of_a, of_b, false, TransposedB, 16, 17, 18, 19);
-      if constexpr (Fragments == 8) UNETDN_WGMMA(64, "bf16.bf16", c, of_a, of_b, false, TransposedB, 32, 33, 34, 35);
-      if constexpr (Fragments == 16) UNETDN_WGMMA(128, "bf16.bf16", c, of_a, of_b, false, TransposedB, 64, 65, 66, 67);
+      if constexpr (Fragments == 4) UNETDN_WGMMA(32, "bf16.bf16", c, of_a, of_b, TransposedB, 16, 17, 18);
+      if constexpr (Fragments == 8) UNETDN_WGMMA(64, "bf16.bf16", c, of_a, of_b, TransposedB, 32, 33, 34);
+      if constexpr (Fragments == 16) UNETDN_WGMMA(128, "bf16.bf16", c, of_a, of_b, TransposedB, 64, 65, 66);
     } else {
-      if constexpr (Fragments == 4) UNETDN_WGMMA(32, "f16.f16", c, of_a, of_b, false, TransposedB, 16, 17, 18, 19);
-      if constexpr (Fragments == 8) UNETDN_WGMMA(64, "f16.f16", c, of_a, of_b, false, TransposedB, 32, 33, 34, 35);
-      if constexpr (Fragments == 16) UNETDN_WGMMA(128, "f16.f16", c, of_a, of_b, false, TransposedB, 64, 65, 66, 67);
+      if constexpr (Fragments == 4) UNETDN_WGMMA(32, "f16.f16", c, of_a, of_b, TransposedB, 16, 17, 18);
+      if constexpr (Fragments == 8) UNETDN_WGMMA(64, "f16.f16", c, of_a, of_b, TransposedB, 32, 33, 34);
+      if constexpr (Fragments == 16) UNETDN_WGMMA(128, "f16.f16", c, of_a, of_b, TransposedB, 64, 65, 66);
     }
   }
   template <class T, bool TransposedB, int Fragments>

@@ -17,7 +17,7 @@ namespace unetdn::kernels {
 template <int Pieces> UNETDN_HD constexpr int spread(int row, int piece) {
   static_assert((Pieces & (Pieces - 1)) == 0);
   if constexpr (Pieces >= 8) {
-    return piece ^ (row & 7);
+    return spread_piece(row, piece);
   } else {  // not for 16, which would divide by zero
     return piece ^ (row / (8 / Pieces) & (Pieces - 1));
   }
