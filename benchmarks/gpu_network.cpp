@@ -2,11 +2,9 @@
 // Times a whole U-Net on a GPU: forward passes, or training steps, each as one CUDA graph; sets the memory that was
 // taken beside the memory that was planned, and the time beside the least that it could be. `network` is the same for
 // the cpu.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <functional>
 #include <iostream>
 #include <limits>
@@ -20,6 +18,7 @@
 #include <unetdn/train/forward_with_loss.hpp>
 #include <unetdn/unet.hpp>
 
+#include "command_line.hpp"
 #include "devices.hpp"
 #include "statistics.hpp"
 
@@ -278,40 +277,28 @@ template <class T, class Device> int run(settings const& s, Device device) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Times a whole U-Net on a GPU: inference, or a training step (forward, loss, backward, AdamW).",
-               "gpu_network");
+  programs::command_line options(
+      "gpu_network", "Times a whole U-Net on a GPU: inference, or a training step (forward, loss, backward, AdamW).");
   settings s;
-  app.add_option("--base", s.network.base, "channels of the first level")->capture_default_str();
-  app.add_option("--levels", s.network.levels, "number of poolings")->capture_default_str();
-  app.add_option("--size", s.size, "height and width")->capture_default_str();
-  app.add_option("--batch", s.batch, "pictures")->capture_default_str();
-  app.add_option("--device", s.device, "cuda, or emulated: its kernels on the processor, whose times mean nothing")
-      ->check(CLI::IsMember({"cuda", "emulated"}))
-      ->capture_default_str();
-  app.add_option("--precision", s.precision, "float, tf32, bf16 or fp16")
-      ->check(CLI::IsMember({"float", "tf32", "bf16", "fp16"}))
-      ->capture_default_str();
-  app.add_option("--repetitions", s.repetitions, "the median is reported")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  app.add_option("--times", s.times, "how often the work is queued in a repetition")
-      ->check(CLI::Range(1, 10000))
-      ->capture_default_str();
-  app.add_option("--seconds", s.seconds,
-                 "about the longest to measure: work too slow for it is repeated less often; 0: no limit")
-      ->capture_default_str();
-  app.add_option("--gemm-tflops", s.gemm_tflops, "rate of matrix products, for the floor; with --copy-gbs");
-  app.add_option("--copy-gbs", s.copy_gbs, "bandwidth of a copy, read and written");
-  app.add_flag("--training", s.training, "a training step instead of inference");
-  app.add_flag("--json", s.json, "one line of JSON");
-  app.add_flag("--profile", s.profile, "the time of each layer as well, which is waited for");
-  CLI11_PARSE(app, argc, argv);
-  try {
+  options.number("--base", s.network.base, 8, 1024, "channels of the first level");
+  options.number("--levels", s.network.levels, 1, 8, "number of poolings");
+  options.number("--size", s.size, 1, 32768, "height and width");
+  options.number("--batch", s.batch, 1, 1024, "pictures");
+  options.text("--device", s.device, "cuda, or emulated: its kernels on the processor, whose times mean nothing")
+      .one_of({"cuda", "emulated"});
+  options.text("--precision", s.precision, "float, tf32, bf16 or fp16").one_of({"float", "tf32", "bf16", "fp16"});
+  options.number("--repetitions", s.repetitions, 1, 1000, "the median is reported");
+  options.number("--times", s.times, 1, 10000, "how often the work is queued in a repetition");
+  options.number("--seconds", s.seconds, 0, 1e6,
+                 "about the longest to measure: work too slow for it is repeated less often; 0: no limit");
+  options.number("--gemm-tflops", s.gemm_tflops, 0, 1e6, "rate of matrix products, for the floor; with --copy-gbs");
+  options.number("--copy-gbs", s.copy_gbs, 0, 1e6, "bandwidth of a copy, read and written");
+  options.flag("--training", s.training, "a training step instead of inference");
+  options.flag("--json", s.json, "one line of JSON");
+  options.flag("--profile", s.profile, "the time of each layer as well, which is waited for");
+  return options.run(argc, argv, [&] {
     return benchmarks::on_gpu(
         s.device, s.precision, 0,
         [&]<class T, class Device>(std::type_identity<T>, Device device) { return run<T>(s, std::move(device)); });
-  } catch (std::exception const& e) {
-    std::cerr << "gpu_network: " << e.what() << '\n';
-    return 1;
-  }
+  });
 }

@@ -2,11 +2,9 @@
 // Times a whole U-Net: one forward pass, or one training step, beside the multiply-add peak of the same minute, layer
 // by layer if asked, and with one thread beside several; and sets the memory that was used beside the memory that was
 // planned.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -17,6 +15,7 @@
 #include <unetdn/ops/adamw.hpp>
 #include <unetdn/unet.hpp>
 
+#include "command_line.hpp"
 #include "peak.hpp"
 #include "statistics.hpp"
 
@@ -238,27 +237,20 @@ int run(settings const& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Times a whole U-Net: inference, or a training step (forward, loss, backward, AdamW).", "network");
+  programs::command_line options(
+      "network", "Times a whole U-Net: inference, or a training step (forward, loss, backward, AdamW).");
   settings s;
-  app.add_option("--base", s.network.base, "channels of the first level")->capture_default_str();
-  app.add_option("--levels", s.network.levels, "number of poolings")->capture_default_str();
-  app.add_option("--size", s.size, "height and width")->capture_default_str();
-  app.add_option("--batch", s.batch, "pictures")->capture_default_str();
-  app.add_option("--threads", s.threads, "0: one a core")->capture_default_str();
-  app.add_option("--repetitions", s.repetitions, "the median is reported")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  app.add_flag("--training", s.training, "a training step instead of inference");
-  auto* const json = app.add_flag("--json", s.json, "one line of JSON");
-  auto* const profile = app.add_flag("--profile", s.profile, "the time of each layer as well")->excludes(json);
-  app.add_flag("--scaling", s.scaling, "the time of each layer with one thread and with --threads")
-      ->excludes(json)
-      ->excludes(profile);
-  CLI11_PARSE(app, argc, argv);
-  try {
-    return run(s);
-  } catch (std::exception const& e) {
-    std::cerr << "network: " << e.what() << '\n';
-    return 1;
-  }
+  options.number("--base", s.network.base, 8, 1024, "channels of the first level");
+  options.number("--levels", s.network.levels, 1, 8, "number of poolings");
+  options.number("--size", s.size, 1, 32768, "height and width");
+  options.number("--batch", s.batch, 1, 1024, "pictures");
+  options.threads(s.threads);
+  options.number("--repetitions", s.repetitions, 1, 1000, "the median is reported");
+  options.flag("--training", s.training, "a training step instead of inference");
+  auto const json = options.flag("--json", s.json, "one line of JSON");
+  auto const profile = options.flag("--profile", s.profile, "the time of each layer as well").excludes(json);
+  options.flag("--scaling", s.scaling, "the time of each layer with one thread and with --threads")
+      .excludes(json)
+      .excludes(profile);
+  return options.run(argc, argv, [&] { return run(s); });
 }

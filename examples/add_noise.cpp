@@ -7,7 +7,8 @@
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/elementwise.hpp>
 
-#include "common.hpp"
+#include "files.hpp"
+#include "work.hpp"
 
 namespace {
 
@@ -90,29 +91,27 @@ int add_noise(settings const& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  programs::command_line options(
+      "add_noise",
       "Adds noise to pictures, as training does. Files hold values from black to white only, so noise beyond is cut "
       "off.",
-      "add_noise");
-  app.footer(
       "Examples:\n"
       "  add_noise --noise gaussian:25 photo.jpg --out noisy.png\n"
       "  add_noise --noise gaussian:0..55 photos --out noisy --seed 1 --noise-map noise\n"
       "  add_noise photo.jpg --out noisy.png --preview levels.png\n"
       "Exit codes: 0 done, 1 failed or some pictures could not be read, 2 wrong usage.");
   settings s;
-  app.add_option("--noise", s.noise, "gaussian:25, or gaussian:0..55 for a level of its own for each picture")
-      ->capture_default_str();
-  app.add_option("input", s.inputs, "pictures, or folders of pictures")->required()->type_name("PATH");
-  app.add_option("--out", s.out, "a picture to write, or a folder")->required()->type_name("PATH");
-  programs::add_seed_option(app, s.seed, "other noise");
-  app.add_option("--noise-map", s.noise_map,
-                 "also write the noise alone, to a picture or a folder; middle grey is none");
-  app.add_option("--preview", s.preview,
-                 "also write the first picture with noise of 0, 5, 15, 25, 50 and 75 side by side");
-  app.add_flag("--16-bit", s.deep, "write 16 bits a channel; JPEG becomes PNG");
-  programs::add_reading_options(app, s.reading);
-  programs::add_json_option(app, s.json);
-  programs::add_common_options(app, s.common);
-  return programs::run(app, argc, argv, [&] { return add_noise(s); });
+  options.text("--noise", s.noise, "gaussian:25, or gaussian:0..55 for a level of its own for each picture");
+  options.paths("input", s.inputs, "PATH", "pictures, or folders of pictures").required();
+  options.path("--out", s.out, "PATH", "a picture to write, or a folder").required();
+  options.seed(s.seed, "other noise");
+  options.path("--noise-map", s.noise_map, "PATH",
+               "also write the noise alone, to a picture or a folder; middle grey is none");
+  options.path("--preview", s.preview, "FILE",
+               "also write the first picture with noise of 0, 5, 15, 25, 50 and 75 side by side");
+  options.flag("--16-bit", s.deep, "write 16 bits a channel; JPEG becomes PNG");
+  programs::add_reading_options(options, s.reading);
+  programs::add_json_option(options, s.json);
+  programs::add_common_options(options, s.common);
+  return options.run(argc, argv, [&] { return add_noise(s); });
 }

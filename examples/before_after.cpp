@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adds noise to one picture, removes it with a trained network, and shows both.
 #include <cmath>
+#include <iostream>
 #include <optional>
 
 #include <unetdn/literature.hpp>
@@ -8,7 +9,7 @@
 #include <unetdn/noise.hpp>
 #include <unetdn/unet.hpp>
 
-#include "common.hpp"
+#include "files.hpp"
 #include "report.hpp"
 #include "scene.hpp"
 #include "terminal.hpp"
@@ -95,25 +96,21 @@ int before_after(settings const& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Adds noise to one picture, removes it with a trained network, and shows both.", "before_after");
-  app.footer(
+  programs::command_line options(
+      "before_after", "Adds noise to one picture, removes it with a trained network, and shows both.",
       "Examples:\n"
       "  before_after --out result\n"
       "  before_after photo.jpg --out result\n"
       "  before_after --weights run/best.safetensors --sigma 15 photo.jpg --out result --force\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage.");
   settings s;
-  app.add_option("picture", s.picture, "clean picture; none: a scene that the program draws")->type_name("PICTURE");
-  app.add_option("--out", s.out, "folder for clean.png, noisy.png, denoised.png and report.html")
-      ->required()
-      ->type_name("DIR");
-  app.add_option("--weights", s.weights, "weight file that train wrote; none: a tiny network for sigma 25")
-      ->type_name("FILE");
-  programs::add_number(app, "--sigma", s.sigma, 0, unetdn::largest_sigma,
-                       "standard deviation of the noise in units of 1/255");
-  programs::add_seed_option(app, s.seed, "other noise");
-  programs::add_number(app, "--longest", s.longest, 0, 16384, "scale the picture down to this longer side; 0: keep it");
-  programs::add_reading_options(app, s.reading);
-  programs::add_common_options(app, s.common);
-  return programs::run(app, argc, argv, [&] { return before_after(s); });
+  options.path("picture", s.picture, "PICTURE", "clean picture; none: a scene that the program draws");
+  options.path("--out", s.out, "DIR", "folder for clean.png, noisy.png, denoised.png and report.html").required();
+  options.path("--weights", s.weights, "FILE", "weight file that train wrote; none: a tiny network for sigma 25");
+  options.number("--sigma", s.sigma, 0, unetdn::largest_sigma, "standard deviation of the noise in units of 1/255");
+  options.seed(s.seed, "other noise");
+  options.number("--longest", s.longest, 0, 16384, "scale the picture down to this longer side; 0: keep it");
+  programs::add_reading_options(options, s.reading);
+  programs::add_common_options(options, s.common);
+  return options.run(argc, argv, [&] { return before_after(s); });
 }

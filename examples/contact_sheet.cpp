@@ -2,12 +2,15 @@
 // Writes one picture with rows of generated pictures: one row a texture class, one a shape, and rows of all together.
 #include <algorithm>
 #include <cstdint>
+#include <iostream>
+#include <iterator>
 #include <string>
 
+#include <unetdn/devices/cpu.hpp>
 #include <unetdn/generated.hpp>
 #include <unetdn/image.hpp>
 
-#include "common.hpp"
+#include "files.hpp"
 
 namespace {
 
@@ -70,20 +73,19 @@ int contact_sheet(settings const& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{
+  programs::command_line options(
+      "contact_sheet",
       "Writes a contact sheet of generated pictures: the rows are flat, gradient, sinusoid, noise and mixed "
       "textures, disks, rectangles and polygons, and twice all together.",
-      "contact_sheet"};
-  app.footer(
       "Examples:\n"
       "  contact_sheet --out sheet.png\n"
       "  contact_sheet --seed 7 --size 96 --columns 12 --out sheet.png --force\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage.");
   settings s;
-  app.add_option("--out", s.out, "picture to write, such as sheet.png")->required()->type_name("FILE");
-  programs::add_seed_option(app, s.seed, "other pictures");
-  programs::add_number(app, "--size", s.size, 16, 1024, "side of one picture in pixels");
-  programs::add_number(app, "--columns", s.columns, 1, 32, "pictures in a row");
-  programs::add_common_options(app, s.common);
-  return programs::run(app, argc, argv, [&] { return contact_sheet(s); });
+  options.path("--out", s.out, "FILE", "picture to write, such as sheet.png").required();
+  options.seed(s.seed, "other pictures");
+  options.number("--size", s.size, 16, 1024, "side of one picture in pixels");
+  options.number("--columns", s.columns, 1, 32, "pictures in a row");
+  programs::add_common_options(options, s.common);
+  return options.run(argc, argv, [&] { return contact_sheet(s); });
 }

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removes the noise from pictures with a trained network.
-#include <unetdn/noise.hpp>
-#include <unetdn/unet.hpp>
+#include <chrono>
+#include <optional>
 
-#include "common.hpp"
-#include "device.hpp"
+#include <unetdn/noise.hpp>
+
+#include "any_denoiser.hpp"
+#include "files.hpp"
 #include "picture_report.hpp"
+#include "work.hpp"
 
 namespace {
 
@@ -21,7 +24,7 @@ struct settings {
 };
 
 /// Throws argument_error where the network and the options do not fit each other.
-template <class Denoiser> void check_fits(settings const& s, Denoiser const& denoiser) {
+void check_fits(settings const& s, programs::any_denoiser const& denoiser) {
   try {
     denoiser.check_fits(s.sigma);
   } catch (unetdn::argument_error const& e) {
@@ -30,7 +33,7 @@ template <class Denoiser> void check_fits(settings const& s, Denoiser const& den
   }
 }
 
-template <class T, class Device> int denoise(settings const& s, Device device) {
+int denoise(settings const& s) {
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
   std::vector<std::filesystem::path> read = files;
   read.push_back(s.weights);
@@ -38,7 +41,8 @@ template <class T, class Device> int denoise(settings const& s, Device device) {
   programs::outputs const outputs("--out", s.out, files, plan);
   programs::picture_report report(s.report, "Denoised pictures");
   report.plan(plan);
-  unetdn::denoiser<T, Device> denoiser(s.weights, std::move(device));
+  auto const made = programs::make_denoiser("denoise", s.where, s.common.threads, s.common.quiet, s.weights);
+  programs::any_denoiser& denoiser = *made;
   check_fits(s, denoiser);
   outputs.make_folder();
 
@@ -65,8 +69,8 @@ template <class T, class Device> int denoise(settings const& s, Device device) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Removes the noise from pictures with a trained network.", "denoise");
-  app.footer(
+  programs::command_line options(
+      "denoise", "Removes the noise from pictures with a trained network.",
       "Examples:\n"
       "  denoise --weights run/best.safetensors noisy.jpg --out clean.png\n"
       "  denoise --weights run/best.safetensors photos more/dark.png --out denoised --report report.html\n"
@@ -74,22 +78,16 @@ int main(int argc, char** argv) {
       "  denoise --weights run/best.safetensors photos --out denoised --quiet --json\n"
       "Exit codes: 0 done, 1 failed or some pictures could not be read, 2 wrong usage.");
   settings s;
-  app.add_option("--weights", s.weights, "weight file that train wrote")->required()->type_name("FILE");
-  app.add_option("input", s.inputs, "pictures, or folders of pictures")->required()->type_name("PATH");
-  app.add_option("--out", s.out, "a picture to write, or a folder")->required()->type_name("PATH");
-  programs::add_number(app, "--strength", s.strength, 0, 1,
-                       "0 keeps the picture as it is, 1 takes all noise away that is found");
-  programs::add_number(app, "--sigma", s.sigma, 0, unetdn::largest_sigma,
-                       "noise level in units of 1/255, for networks that must be told it");
-  app.add_option("--report", s.report, "also write a page that shows the first pictures before and after")
-      ->type_name("FILE");
-  programs::add_reading_options(app, s.reading);
-  programs::add_json_option(app, s.json);
-  programs::add_device_options(app, s.where);
-  programs::add_common_options(app, s.common);
-  return programs::run(app, argc, argv, [&] {
-    return programs::on_device(
-        "denoise", s.where, s.common.threads, s.common.quiet,
-        [&]<class T, class Device>(std::type_identity<T>, Device device) { return denoise<T>(s, std::move(device)); });
-  });
+  options.path("--weights", s.weights, "FILE", "weight file that train wrote").required();
+  options.paths("input", s.inputs, "PATH", "pictures, or folders of pictures").required();
+  options.path("--out", s.out, "PATH", "a picture to write, or a folder").required();
+  options.number("--strength", s.strength, 0, 1, "0 keeps the picture as it is, 1 takes all noise away that is found");
+  options.number("--sigma", s.sigma, 0, unetdn::largest_sigma,
+                 "noise level in units of 1/255, for networks that must be told it");
+  options.path("--report", s.report, "FILE", "also write a page that shows the first pictures before and after");
+  programs::add_reading_options(options, s.reading);
+  programs::add_json_option(options, s.json);
+  programs::add_device_options(options, s.where);
+  programs::add_common_options(options, s.common);
+  return options.run(argc, argv, [&] { return denoise(s); });
 }

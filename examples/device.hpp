@@ -5,31 +5,16 @@
 #include <type_traits>
 #include <utility>
 
+#include <unetdn/core/error.hpp>
 #include <unetdn/core/half.hpp>
 #include <unetdn/devices/cpu.hpp>
 #if defined(UNETDN_HAVE_CUDA)
   #include <unetdn/devices/cuda.hpp>
 #endif
 
-#include "common.hpp"
-
-// Where a program computes: the options --device and --precision.
+#include "device_settings.hpp"
 
 namespace programs {
-
-struct device_settings {
-  std::string device = "auto", precision = "float";
-};
-
-inline void add_device_options(CLI::App& app, device_settings& s) {
-  app.add_option("--device", s.device, "cpu, cuda (an NVIDIA GPU), or auto: a GPU where one can be used")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
-  app.add_option("--precision", s.precision,
-                 "what a GPU computes in: float, tf32 (float with rounded products), bf16 or fp16; the cpu has float")
-      ->check(CLI::IsMember({"float", "tf32", "bf16", "fp16"}))
-      ->capture_default_str();
-}
 
 namespace detail {
 
@@ -58,7 +43,7 @@ inline bool wants_gpu(device_settings const& s) {
 /// Calls work(std::type_identity<T>, device) with the element type and the device that the settings mean, and returns
 /// what it returns. Says on standard error which GPU is used, unless `quiet`. `threads` are the cpu device's.
 template <class Work>
-int on_device(std::string const& program, device_settings const& s, int threads, bool quiet, Work&& work) {
+auto on_device(std::string const& program, device_settings const& s, int threads, bool quiet, Work&& work) {
   if (!wants_gpu(s)) return work(std::type_identity<float>{}, unetdn::cpu(threads));
 #if defined(UNETDN_HAVE_CUDA)
   unetdn::cuda device;
@@ -73,7 +58,7 @@ int on_device(std::string const& program, device_settings const& s, int threads,
 #else
   static_cast<void>(program);
   static_cast<void>(quiet);
-  return 0;  // wants_gpu has thrown
+  throw unetdn::error("there is no GPU");  // wants_gpu has thrown
 #endif
 }
 

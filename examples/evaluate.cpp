@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measures how well a network denoises: pictures without their noise are compared with clean ones.
 #include <cmath>
+#include <cstdio>
+#include <iostream>
+#include <optional>
+#include <span>
 
 #include <unetdn/literature.hpp>
 #include <unetdn/metrics.hpp>
 #include <unetdn/noise.hpp>
-#include <unetdn/unet.hpp>
 
-#include "common.hpp"
-#include "device.hpp"
+#include "any_denoiser.hpp"
+#include "files.hpp"
 #include "picture_report.hpp"
+#include "work.hpp"
 
 namespace {
 
@@ -73,13 +77,12 @@ unetdn::image read_noisy(settings const& s, sample const& from, unetdn::image co
 }
 
 /// What the network is told.
-template <class Denoiser> std::optional<float> told_sigma(settings const& s, Denoiser const& denoiser) {
+std::optional<float> told_sigma(settings const& s, programs::any_denoiser const& denoiser) {
   if (s.pairs()) return s.sigma;
-  return denoiser.network().config().noise_map ? std::optional(s.added_sigma()) : std::nullopt;
+  return denoiser.takes_noise_map() ? std::optional(s.added_sigma()) : std::nullopt;
 }
 
-template <class Denoiser>
-result evaluate_picture(settings const& s, unetdn::cpu& host, Denoiser& denoiser, sample const& from,
+result evaluate_picture(settings const& s, unetdn::cpu& host, programs::any_denoiser& denoiser, sample const& from,
                         std::uint32_t number, programs::picture_report& report) {
   unetdn::image const clean = unetdn::without_alpha(unetdn::read_image(from.clean, s.reading));
   unetdn::image const noisy = s.pairs() ? read_noisy(s, from, clean) : with_noise(s, host, clean, number);
@@ -164,7 +167,7 @@ void check_settings(settings const& s) {
 }
 
 /// Throws argument_error where the network does not fit.
-template <class Denoiser> void check_fits(settings const& s, Denoiser const& denoiser) {
+void check_fits(settings const& s, programs::any_denoiser const& denoiser) {
   try {
     denoiser.check_fits(told_sigma(s, denoiser));
   } catch (unetdn::argument_error const& e) {
@@ -172,7 +175,7 @@ template <class Denoiser> void check_fits(settings const& s, Denoiser const& den
   }
 }
 
-template <class T, class Device> int evaluate(settings const& s, Device device) {
+int evaluate(settings const& s) {
   check_settings(s);
   std::vector<sample> const samples = find_samples(s);
   std::vector<std::filesystem::path> inputs{s.weights};
@@ -181,7 +184,8 @@ template <class T, class Device> int evaluate(settings const& s, Device device) 
   programs::picture_report report(s.report, "Evaluation");
   report.plan(plan);
   unetdn::cpu host(s.common.threads);
-  unetdn::denoiser<T, Device> denoiser(s.weights, std::move(device));
+  auto const made = programs::make_denoiser("evaluate", s.where, s.common.threads, s.common.quiet, s.weights);
+  programs::any_denoiser& denoiser = *made;
   check_fits(s, denoiser);
   if (!s.pairs()) {
     report.setting("sigma", unetdn::text(s.added_sigma()));
@@ -209,46 +213,38 @@ template <class T, class Device> int evaluate(settings const& s, Device device) 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app(
+  programs::command_line options(
+      "evaluate",
       "Measures how well a network denoises: adds noise to clean pictures, or takes pairs, removes it, and compares.",
-      "evaluate");
-  app.footer(
       "Examples:\n"
       "  evaluate --weights run/best.safetensors --data others --sigma 25\n"
       "  evaluate --weights run/best.safetensors --data Set12 --sigma 25 --protocol literature --format json\n"
       "  evaluate --weights run/best.safetensors --noisy real --clean mean --report report.html\n"
       "Exit codes: 0 done, 1 failed, 2 wrong usage.");
   settings s;
-  app.add_option("--weights", s.weights, "weight file that train wrote")->required()->type_name("FILE");
-  auto* const data = app.add_option("--data", s.data, "folder of clean pictures, to add noise to")->type_name("DIR");
-  auto* const pairs = app.add_option("--noisy", s.noisy, "folder of noisy pictures whose clean versions --clean has")
-                          ->excludes(data)
-                          ->type_name("DIR");
-  app.add_option("--clean", s.clean,
-                 "their clean versions: of the same names, or of the same without the last word (a_real.jpg, "
-                 "a_mean.jpg)")
-      ->excludes(data)
-      ->type_name("DIR");
-  programs::add_number(app, "--sigma", s.sigma, 0, unetdn::largest_sigma,
-                       "standard deviation of the noise in units of 1/255, 25 unless given; with pairs, for networks "
-                       "that must be told it");
-  app.add_option("--protocol", s.protocol,
-                 "literature: the noise that published tables use, NumPy's of seed 0 for every picture")
-      ->check(CLI::IsMember({"unetdn", "literature"}))
-      ->excludes(pairs)
-      ->capture_default_str();
-  programs::add_seed_option(app, s.seed, "other noise")->excludes(pairs);
-  app.add_option("--format", s.format, "table, csv or json")
-      ->check(CLI::IsMember({"table", "csv", "json"}))
-      ->capture_default_str();
-  app.add_option("--report", s.report, "also write a page that shows the first pictures clean, noisy and denoised")
-      ->type_name("FILE");
-  programs::add_reading_options(app, s.reading);
-  programs::add_device_options(app, s.where);
-  programs::add_common_options(app, s.common, "no progress on standard error");
-  return programs::run(app, argc, argv, [&] {
-    return programs::on_device(
-        "evaluate", s.where, s.common.threads, s.common.quiet,
-        [&]<class T, class Device>(std::type_identity<T>, Device device) { return evaluate<T>(s, std::move(device)); });
-  });
+  options.path("--weights", s.weights, "FILE", "weight file that train wrote").required();
+  auto const data = options.path("--data", s.data, "DIR", "folder of clean pictures, to add noise to");
+  auto const pairs =
+      options.path("--noisy", s.noisy, "DIR", "folder of noisy pictures whose clean versions --clean has")
+          .excludes(data);
+  options
+      .path("--clean", s.clean, "DIR",
+            "their clean versions: of the same names, or of the same without the last word (a_real.jpg, a_mean.jpg)")
+      .excludes(data);
+  options.number("--sigma", s.sigma, 0, unetdn::largest_sigma,
+                 "standard deviation of the noise in units of 1/255, 25 unless given; with pairs, for networks that "
+                 "must be told it");
+  options
+      .text("--protocol", s.protocol,
+            "literature: the noise that published tables use, NumPy's of seed 0 for every picture")
+      .one_of({"unetdn", "literature"})
+      .excludes(pairs);
+  options.seed(s.seed, "other noise").excludes(pairs);
+  options.text("--format", s.format, "table, csv or json").one_of({"table", "csv", "json"});
+  options.path("--report", s.report, "FILE",
+               "also write a page that shows the first pictures clean, noisy and denoised");
+  programs::add_reading_options(options, s.reading);
+  programs::add_device_options(options, s.where);
+  programs::add_common_options(options, s.common, "no progress on standard error");
+  return options.run(argc, argv, [&] { return evaluate(s); });
 }

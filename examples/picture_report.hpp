@@ -2,8 +2,9 @@
 #pragma once
 #include <unetdn/safetensors.hpp>
 
-#include "common.hpp"
+#include "files.hpp"
 #include "report.hpp"
+#include "work.hpp"
 
 namespace programs {
 

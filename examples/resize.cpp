@@ -2,7 +2,8 @@
 // Makes a training set of equal squares out of a folder of photographs.
 #include <cmath>
 
-#include "common.hpp"
+#include "files.hpp"
+#include "work.hpp"
 
 namespace {
 
@@ -45,26 +46,23 @@ int resize(settings const& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Scales a folder of pictures to one size.", "resize");
-  app.footer(
-      "Examples:\n"
-      "  resize --data photographs --size 256 --out squares\n"
-      "  resize --data photographs --size 1024 --shape fit --out smaller\n"
-      "  resize --data photo.jpg --size 512 --shape stretch --filter area --out square.png\n"
-      "Exit codes: 0 done, 1 failed or some pictures could not be read, 2 wrong usage.");
+  programs::command_line options("resize", "Scales a folder of pictures to one size.",
+                                 "Examples:\n"
+                                 "  resize --data photographs --size 256 --out squares\n"
+                                 "  resize --data photographs --size 1024 --shape fit --out smaller\n"
+                                 "  resize --data photo.jpg --size 512 --shape stretch --filter area --out square.png\n"
+                                 "Exit codes: 0 done, 1 failed or some pictures could not be read, 2 wrong usage.");
   settings s;
-  app.add_option("--data", s.data, "folder of pictures, or one picture")->required()->type_name("PATH");
-  programs::add_number(app, "--size", s.size, 1, 16384, "side of the results, in pixels");
-  app.add_option("--out", s.out, "folder for the results, or a picture to write")->required()->type_name("PATH");
-  app.add_option("--shape", s.shape,
-                 "crop: the square in the middle; stretch: all of it; fit: keep the proportions, longer side --size")
-      ->check(CLI::IsMember({"crop", "stretch", "fit"}))
-      ->capture_default_str();
-  app.add_option("--filter", s.filter, "lanczos or area")
-      ->check(CLI::IsMember({"lanczos", "area"}))
-      ->capture_default_str();
-  programs::add_reading_options(app, s.reading);
-  programs::add_json_option(app, s.json);
-  programs::add_common_options(app, s.common);
-  return programs::run(app, argc, argv, [&] { return resize(s); });
+  options.path("--data", s.data, "PATH", "folder of pictures, or one picture").required();
+  options.number("--size", s.size, 1, 16384, "side of the results, in pixels");
+  options.path("--out", s.out, "PATH", "folder for the results, or a picture to write").required();
+  options
+      .text("--shape", s.shape,
+            "crop: the square in the middle; stretch: all of it; fit: keep the proportions, longer side --size")
+      .one_of({"crop", "stretch", "fit"});
+  options.text("--filter", s.filter, "lanczos or area").one_of({"lanczos", "area"});
+  programs::add_reading_options(options, s.reading);
+  programs::add_json_option(options, s.json);
+  programs::add_common_options(options, s.common);
+  return options.run(argc, argv, [&] { return resize(s); });
 }

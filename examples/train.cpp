@@ -9,10 +9,11 @@
 #include <unetdn/unet.hpp>
 #include <unetdn/version.hpp>
 
-#include "common.hpp"
 #include "device.hpp"
+#include "files.hpp"
 #include "train_pictures.hpp"
 #include "train_report.hpp"
+#include "work.hpp"
 
 namespace {
 
@@ -56,70 +57,66 @@ struct settings {
   bool paired() const { return !noisy.empty(); }
 };
 
-void add_picture_options(CLI::App& app, settings& s) {
-  auto* const data = app.add_option("--data", s.data, "folder of pictures to learn from")->type_name("DIR");
-  auto* const generated =
-      programs::add_number(app, "--generated", s.generated, 0, 100000, "also learn from this many generated pictures");
-  auto* const noise = app.add_option("--noise", s.noise, "gaussian:25, or gaussian:0..55 for unknown levels");
-  auto* const noisy = app.add_option("--noisy", s.noisy, "folder of pictures with real noise; needs --clean")
-                          ->type_name("DIR")
-                          ->excludes(data)
-                          ->excludes(generated)
-                          ->excludes(noise);
-  auto* const clean = app.add_option("--clean", s.clean, "folder of the same pictures without noise, named alike")
-                          ->type_name("DIR")
-                          ->needs(noisy);
-  noisy->needs(clean);
-  auto* const validation =
-      app.add_option("--val", s.validation, "folder of other pictures, to measure on")->type_name("DIR");
-  auto* const val_noisy = app.add_option("--val-noisy", s.validation_noisy, "the same as pairs; needs --val-clean")
-                              ->type_name("DIR")
-                              ->excludes(validation);
-  auto* const val_clean = app.add_option("--val-clean", s.validation_clean, "see --val-noisy")->type_name("DIR");
-  val_noisy->needs(val_clean);
-  val_clean->needs(val_noisy);
-  programs::add_reading_options(app, s.reading);
-  app.add_flag("--replace-damaged", s.replace_damaged,
-               "a generated picture takes the place of one of --data that cannot be read")
-      ->excludes(noisy);
-  programs::add_number(app, "--split", s.split, 0, 0.9,
-                       "hold this part of the pictures out, such as 0.1, to measure on")
-      ->excludes(validation)
-      ->excludes(val_noisy);
+void add_picture_options(programs::command_line& options, settings& s) {
+  auto const data = options.path("--data", s.data, "DIR", "folder of pictures to learn from");
+  auto const generated =
+      options.number("--generated", s.generated, 0, 100000, "also learn from this many generated pictures");
+  auto const noise = options.text("--noise", s.noise, "gaussian:25, or gaussian:0..55 for unknown levels");
+  auto noisy = options.path("--noisy", s.noisy, "DIR", "folder of pictures with real noise; needs --clean")
+                   .excludes(data)
+                   .excludes(generated)
+                   .excludes(noise);
+  auto const clean =
+      options.path("--clean", s.clean, "DIR", "folder of the same pictures without noise, named alike").needs(noisy);
+  noisy.needs(clean);
+  auto const validation = options.path("--val", s.validation, "DIR", "folder of other pictures, to measure on");
+  auto val_noisy = options.path("--val-noisy", s.validation_noisy, "DIR", "the same as pairs; needs --val-clean")
+                       .excludes(validation);
+  auto const val_clean = options.path("--val-clean", s.validation_clean, "DIR", "see --val-noisy").needs(val_noisy);
+  val_noisy.needs(val_clean);
+  programs::add_reading_options(options, s.reading);
+  options
+      .flag("--replace-damaged", s.replace_damaged,
+            "a generated picture takes the place of one of --data that cannot be read")
+      .excludes(noisy);
+  options.number("--split", s.split, 0, 0.9, "hold this part of the pictures out, such as 0.1, to measure on")
+      .excludes(validation)
+      .excludes(val_noisy);
 }
 
-void add_network_options(CLI::App& app, settings& s) {
-  app.add_option("--init", s.init, "weights to begin with: fine-tuning")->type_name("FILE");
-  programs::add_number(app, "--base", s.base, 8, 1024, "channels of the first level, a multiple of 8 (16)");
-  programs::add_number(app, "--levels", s.levels, 1, 8, "number of poolings (4)");
-  app.add_option("--output", s.output, "sigmoid, linear or residual (residual)");
-  app.add_flag("--grey", s.grey, "a network for one channel");
-  app.add_flag("--no-bias", s.no_bias, "without biases, which helps with noise levels that were not trained");
-  app.add_flag("--noise-map", s.noise_map, "the network is told the noise level");
+void add_network_options(programs::command_line& options, settings& s) {
+  options.path("--init", s.init, "FILE", "weights to begin with: fine-tuning");
+  options.number("--base", s.base, 8, 1024, "channels of the first level, a multiple of 8 (16)");
+  options.number("--levels", s.levels, 1, 8, "number of poolings (4)");
+  options.text("--output", s.output, "sigmoid, linear or residual (residual)");
+  options.flag("--grey", s.grey, "a network for one channel");
+  options.flag("--no-bias", s.no_bias, "without biases, which helps with noise levels that were not trained");
+  options.flag("--noise-map", s.noise_map, "the network is told the noise level");
 }
 
-void add_run_options(CLI::App& app, settings& s) {
-  auto* const minutes = programs::add_number(app, "--minutes", s.run.minutes, 0.001, 1e6, "train for about this long");
-  programs::add_number(app, "--steps", s.run.steps, 1, 1'000'000'000'000,
-                       "train exactly this many steps: equal options give equal bits")
-      ->excludes(minutes);
-  app.add_option("--out", s.run.folder, "folder for best.safetensors, report.html, the checkpoint and log.csv")
-      ->required();
-  auto* const resume = app.add_flag("--resume", s.run.resume, "go on from the checkpoint in --out");
-  app.add_flag("--force", s.run.start_over, "remove the run that --out holds and start over")->excludes(resume);
-  programs::add_seed_option(app, s.training.seed, "decides all that is random");
-  programs::add_device_options(app, s.where);
-  programs::add_threads_option(app, s.threads);
-  programs::add_number(app, "--batch", s.training.batch, 1, 1024, "patches a step");
-  programs::add_number(app, "--patch", s.training.patch, 8, 4096, "side of the patches, in pixels");
-  programs::add_number(app, "--rate", s.rate, 1e-9, 1, "highest learning rate (0.004; an eighth of that with --init)");
-  app.add_option("--loss", s.loss, "mse, l1 or l1_ssim")->capture_default_str();
-  programs::add_number(app, "--validations", s.run.validations, 1, 1000, "how often is measured");
-  programs::add_number(app, "--checkpoint-seconds", s.run.checkpoint_seconds, 0, 1e6,
-                       "time between checkpoints, the most that is lost");
-  app.add_flag("--no-report", s.no_report, "do not write report.html");
-  auto* const json = app.add_flag("--json", s.json, "print one JSON object a line, for other programs");
-  app.add_flag("--quiet", s.quiet, "print errors only")->excludes(json);
+void add_run_options(programs::command_line& options, settings& s) {
+  auto const minutes = options.number("--minutes", s.run.minutes, 0.001, 1e6, "train for about this long");
+  options
+      .number("--steps", s.run.steps, 1, 1'000'000'000'000,
+              "train exactly this many steps: equal options give equal bits")
+      .excludes(minutes);
+  options.path("--out", s.run.folder, "DIR", "folder for best.safetensors, report.html, the checkpoint and log.csv")
+      .required();
+  auto const resume = options.flag("--resume", s.run.resume, "go on from the checkpoint in --out");
+  options.flag("--force", s.run.start_over, "remove the run that --out holds and start over").excludes(resume);
+  options.seed(s.training.seed, "decides all that is random");
+  programs::add_device_options(options, s.where);
+  options.threads(s.threads);
+  options.number("--batch", s.training.batch, 1, 1024, "patches a step");
+  options.number("--patch", s.training.patch, 8, 4096, "side of the patches, in pixels");
+  options.number("--rate", s.rate, 1e-9, 1, "highest learning rate (0.004; an eighth of that with --init)");
+  options.text("--loss", s.loss, "mse, l1 or l1_ssim");
+  options.number("--validations", s.run.validations, 1, 1000, "how often is measured");
+  options.number("--checkpoint-seconds", s.run.checkpoint_seconds, 0, 1e6,
+                 "time between checkpoints, the most that is lost");
+  options.flag("--no-report", s.no_report, "do not write report.html");
+  auto const json = options.flag("--json", s.json, "print one JSON object a line, for other programs");
+  options.flag("--quiet", s.quiet, "print errors only").excludes(json);
 }
 
 /// What the options say of the network, put into `known`, the network of a weight file or a checkpoint `from`. Throws
@@ -403,8 +400,8 @@ template <class T, class Device> int train(settings& s, Device device) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Trains a U-Net to remove noise from pictures like those of a folder.", "train");
-  app.footer(
+  programs::command_line options(
+      "train", "Trains a U-Net to remove noise from pictures like those of a folder.",
       "Examples:\n"
       "  train --data photos --split 0.1 --noise gaussian:25 --minutes 30 --out run\n"
       "  train --generated 400 --noise gaussian:0..55 --base 32 --steps 20000 --seed 1 --out run\n"
@@ -413,10 +410,10 @@ int main(int argc, char** argv) {
       "Ctrl-C stops with a checkpoint, a second one at once. After a crash, --resume goes on with the same bits.\n"
       "Exit codes: 0 done or stopped with a checkpoint, 1 failed, 2 wrong usage, 130 stopped at once.");
   settings s;
-  add_picture_options(app, s);
-  add_network_options(app, s);
-  add_run_options(app, s);
-  return programs::run(app, argc, argv, [&] {
+  add_picture_options(options, s);
+  add_network_options(options, s);
+  add_run_options(options, s);
+  return options.run(argc, argv, [&] {
     return programs::on_device(
         "train", s.where, s.threads, s.quiet || s.json,
         [&]<class T, class Device>(std::type_identity<T>, Device device) { return train<T>(s, std::move(device)); });

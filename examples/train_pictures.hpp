@@ -13,7 +13,7 @@
 #include <unetdn/generated.hpp>
 #include <unetdn/train/dataset.hpp>
 
-#include "common.hpp"
+#include "files.hpp"
 
 // Where the program `train` has its pictures from. A picture_pair without a noisy file is a clean picture alone.
 

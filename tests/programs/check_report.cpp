@@ -28,7 +28,7 @@
 #include <unetdn/core/json.hpp>
 #include <unetdn/generated.hpp>
 
-#include "../../examples/report.hpp"
+#include "report.hpp"
 #include "run_program.hpp"
 
 extern char** environ;

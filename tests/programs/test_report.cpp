@@ -9,9 +9,12 @@
 #include <vector>
 
 #include <unetdn/generated.hpp>
+#include <unetdn/literature.hpp>
+#include <unetdn/metrics.hpp>
 
-#include "../../examples/report.hpp"
 #include "catch.hpp"
+#include "report.hpp"
+#include "report_chart.hpp"
 #include "run_program.hpp"
 #include "thrown.hpp"
 
@@ -103,7 +106,7 @@ TEST_CASE("a page that shows parts tells of the whole") {
 }
 
 TEST_CASE("report: base64") {
-  auto const encoded = [](std::string_view s) { return programs::detail::base64(std::as_bytes(std::span(s))); };
+  auto const encoded = [](std::string_view s) { return programs::base64(std::as_bytes(std::span(s))); };
   CHECK(encoded("").empty());
   CHECK(encoded("f") == "Zg==");  // RFC 4648, section 10
   CHECK(encoded("fo") == "Zm8=");

@@ -225,19 +225,4 @@ template <class T = float, class Device = cpu> class denoiser {
   int runs_ = 1, runs_done_ = 0;
 };
 
-/// A mixture of a picture and its denoised version: noisy + strength (denoised - noisy), to the bit the one at strength
-/// 0 and the other at 1. Throws argument_error where their extents differ or strength is not from 0 to 1.
-inline image blend(image const& noisy, image denoised, float strength) {
-  check(strength >= 0 && strength <= 1, "strength is a number from 0 (the noisy picture) to 1 (the denoised one)");
-  noisy.check_valid();
-  denoised.check_valid();
-  check(noisy.width == denoised.width && noisy.height == denoised.height && noisy.channels == denoised.channels,
-        "the pictures to blend differ: ", noisy.width, " x ", noisy.height, " x ", noisy.channels, " and ",
-        denoised.width, " x ", denoised.height, " x ", denoised.channels, "; give a picture and its denoised version");
-  for (std::size_t i = 0; i < noisy.pixels.size(); ++i) {
-    denoised.pixels[i] = std::lerp(noisy.pixels[i], denoised.pixels[i], strength);
-  }
-  return denoised;
-}
-
 }  // namespace unetdn
