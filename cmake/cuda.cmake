@@ -20,9 +20,8 @@ if(UNETDN_CUDA)
     if(NOT CMAKE_CUDA_COMPILER)
       set(CMAKE_CUDA_COMPILER ${UNETDN_NVCC})
     endif()
-    # Ampere and Hopper as machine code; newer GPUs compile Hopper's PTX when they load it.
-    if(NOT CMAKE_CUDA_ARCHITECTURES)
-      set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 90-virtual)
+    if(NOT CMAKE_CUDA_ARCHITECTURES)  # CMake's own test of the compiler needs one; ours are in kernels/CMakeLists.txt
+      set(CMAKE_CUDA_ARCHITECTURES 80)
     endif()
     enable_language(CUDA)
     # CMake 3.25 does not know that nvcc has C++20.

@@ -3,8 +3,7 @@
 // stack frame), or where a convolution does not use what it was written for: matrix instructions, and 16 bytes at a
 // time.
 //
-//   kernel_report 90 FOLDER    the architecture, and the folder whose sm_90.files names what the compiler has left
-//   there
+//   kernel_report 90 FOLDER    the architecture, and the folder in which `files` names what the compiler has left there
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -145,7 +144,7 @@ std::string complaint(std::string const& name, facts const& f) {
 int run(std::string const& architecture, std::filesystem::path const& folder) {
   std::map<std::string, facts> all;
   std::string const gpu = "sm_" + architecture;
-  std::istringstream files(contents(folder / (gpu + ".files")));
+  std::istringstream files(contents(folder / "files"));
   for (std::string file; std::getline(files, file);) {
     if (file.ends_with(".txt"))
       read_assembler(contents(folder / file), gpu, all);
