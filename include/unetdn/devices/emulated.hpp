@@ -54,8 +54,12 @@ struct word_site {
   char const* file = "";
   int line = 0;
   friend bool operator==(word_site const& a, word_site const& b) {
-    return a.line == b.line && std::string_view(a.word) == b.word && std::string_view(a.file) == b.file;
+    return a.line == b.line && same(a.word, b.word) && same(a.file, b.file);
   }
+
+ private:
+  /// Mostly they are one literal, and threads compare often.
+  static bool same(char const* a, char const* b) { return a == b || std::string_view(a) == b; }
 };
 inline std::string to_string(word_site const& s) { return text(s.word, " (line ", s.line, ")"); }
 
@@ -835,28 +839,29 @@ class emulated::block {
       if (std::memcmp(from, bytes.data(), bytes.size()) != 0)
         throw kernel_fault("waits for products whose operands have been overwritten meanwhile");
     }
-    std::vector<float> c(std::size_t(64 * p.n));
-    auto const each_sum = [&](auto f) {
-      for (int t = 0; t < warpgroup_size; ++t) {
-        for (int j = 0; j < p.n / 8; ++j) {
-          for (int i = 0; i < 4; ++i) {
-            int const row = t / warp_size * 16 + fragment_c_row(t % warp_size, i);
-            int const column = j * 8 + fragment_c_column(t % warp_size, i);
-            f(c[std::size_t(row * p.n + column)], p.c[std::size_t(t)][j].r[i]);
-          }
+    for (int j = 0; j < p.n / 8; ++j) {
+      eight_floats b[16], c[64];
+      auto const each_sum = [&](auto f) {
+        for (int t = 0; t < warpgroup_size; ++t) {
+          int const lane = t % warp_size, first_row = t / warp_size * 16;
+          for (int i = 0; i < 4; ++i)
+            f(c[first_row + fragment_c_row(lane, i)], fragment_c_column(lane, i), p.c[std::size_t(t)][j].r[i]);
         }
-      }
-    };
-    each_sum([](float& to, float from) { to = from; });
-    for (int k = 0; k < 16; ++k) {
-      for (int m = 0; m < 64; ++m) {
-        float const a = p.a[std::size_t(k * 64 + m)];
-        float* const row = &c[std::size_t(m * p.n)];
-        float const* const b = &p.b[std::size_t(k * p.n)];
-        for (int n = 0; n < p.n; ++n) row[n] += a * b[n];
-      }
+      };
+      each_sum([](eight_floats& row, int column, float from) { row[column] = from; });
+      for (int k = 0; k < 16; ++k) std::memcpy(&b[k], &p.b[std::size_t(k * p.n + 8 * j)], sizeof b[k]);
+      add_products(c, p.a.data(), b, 16, 64);
+      each_sum([](eight_floats const& row, int column, float& to) { to = row[column]; });
     }
-    each_sum([](float const& from, float& to) { to = from; });
+  }
+
+  using eight_floats [[gnu::vector_size(32)]] = float;
+  /// c[m] += a[k][m] b[k] for all k below `depth` and m below `rows`: eight columns of a product.
+  UNETDN_UNCHECKED static void add_products(eight_floats* c, float const* a, eight_floats const* b, int depth,
+                                            int rows) {
+    for (int k = 0; k < depth; ++k) {
+      for (int m = 0; m < rows; ++m) c[m] += a[k * rows + m] * b[k];
+    }
   }
 
   template <class T> struct mma_operand {
@@ -877,8 +882,9 @@ class emulated::block {
   }
   template <class T> static void multiply(mma_operand<T>* const (&at)[warp_size]) {
     constexpr int depth = mma_depth<T>;
-    constexpr int in_register = depth / 8;      // elements of one register
-    float a[depth][16], b[depth][8], c[16][8];  // a as [k][m]: the innermost loop runs over contiguous b and c
+    constexpr int in_register = depth / 8;  // elements of one register
+    float a[depth][16];
+    eight_floats b[depth], c[16];
     for (int l = 0; l < warp_size; ++l) {
       int const group = l / 4;
       int const first = l % 4 * in_register;
@@ -888,11 +894,7 @@ class emulated::block {
       }
       for (int i = 0; i < 4; ++i) c[fragment_c_row(l, i)][fragment_c_column(l, i)] = at[l]->c->r[i];
     }
-    for (int k = 0; k < depth; ++k) {
-      for (int m = 0; m < 16; ++m) {
-        for (int n = 0; n < 8; ++n) c[m][n] += a[k][m] * b[k][n];
-      }
-    }
+    add_products(c, a[0], b, depth, 16);
     for (int l = 0; l < warp_size; ++l) {
       for (int i = 0; i < 4; ++i) at[l]->c->r[i] = c[fragment_c_row(l, i)][fragment_c_column(l, i)];
     }
