@@ -145,13 +145,20 @@ class atomic_file {
   atomic_file& operator=(atomic_file const&) = delete;
   ~atomic_file() { remove_temporary(); }
 
-  /// Appends to the temporary file.
+  /// Appends to the temporary file. Small pieces are gathered and written together.
   void write(std::span<std::byte const> bytes) {
-    if (int const code = detail::write_all(file_, bytes)) fail(code);
+    constexpr std::size_t together = std::size_t(1) << 16;
+    if (gathered_.size() + bytes.size() > together) write_gathered();
+    if (bytes.size() < together) {
+      gathered_.insert(gathered_.end(), bytes.begin(), bytes.end());
+    } else if (int const code = detail::write_all(file_, bytes)) {
+      fail(code);
+    }
   }
 
   /// Makes the bytes written so far the contents of the file. Call it once, last.
   void commit() {
+    write_gathered();
     if (::fsync(file_.get()) != 0) fail(errno);
     if (!file_.close()) fail(errno);
     if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
@@ -211,6 +218,11 @@ class atomic_file {
     fail(EEXIST);
   }
 
+  void write_gathered() {
+    if (int const code = detail::write_all(file_, gathered_)) fail(code);
+    gathered_.clear();
+  }
+
   void remove_temporary() noexcept {
     if (!temporary_.empty()) ::unlink(temporary_.c_str());
     temporary_.clear();
@@ -220,6 +232,7 @@ class atomic_file {
   std::filesystem::path target_;
   std::filesystem::path temporary_;
   detail::file_descriptor file_;
+  std::vector<std::byte> gathered_;
   mode_t mode_ = 0;
   bool exists_ = false;
 };
