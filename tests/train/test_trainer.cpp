@@ -166,7 +166,7 @@ TEST_CASE("training removes noise", "[long]") {
   CHECK(after > before + 3);
 }
 
-TEST_CASE("a resumed run ends with the bits of an uninterrupted one") {
+TEST_CASE("a resumed run ends with the bits of an uninterrupted one", "[long]") {
   temporary_folder const folder;
   std::filesystem::create_directories(folder.path);
   auto const path = folder.path / "checkpoint.safetensors";
@@ -298,7 +298,7 @@ TEST_CASE("validation pictures are converted as those that are learnt from") {
   CHECK(run.run([](unetdn::run_progress const&) { return true; }).last.step == 1);
 }
 
-TEST_CASE("a run validates, keeps the best weights, and can be stopped and resumed") {
+TEST_CASE("a run validates, keeps the best weights, and can be stopped and resumed", "[long]") {
   temporary_folder const folder;
   auto const options = small_options();
   std::vector<unetdn::image_pair> const validation{{unetdn::generate_picture(9, 0, 40, 32)},
@@ -450,7 +450,7 @@ TEST_CASE("a resumed run measures as rarely as it was planned") {
   CHECK(measured == 2);
 }
 
-TEST_CASE("minutes that measuring alone would take are refused") {
+TEST_CASE("minutes that measuring alone would take are refused", "[long]") {
   temporary_folder const folder;
   cpu device(1);
   unetdn::training_set pictures = small_set();
