@@ -244,7 +244,7 @@ int main(int argc, char** argv) {
   options.number("--levels", s.network.levels, 1, 8, "number of poolings");
   options.number("--size", s.size, 1, 32768, "height and width");
   options.number("--batch", s.batch, 1, 1024, "pictures");
-  options.threads(s.threads);
+  options.number("--threads", s.threads, 0, 1024, "0: one a core");
   options.number("--repetitions", s.repetitions, 1, 1000, "the median is reported");
   options.flag("--training", s.training, "a training step instead of inference");
   auto const json = options.flag("--json", s.json, "one line of JSON");

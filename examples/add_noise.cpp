@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adds noise to pictures, as training does.
+#include <algorithm>
 #include <array>
-#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
 #include <optional>
+#include <span>
+#include <string>
+#include <vector>
 
 #include <unetdn/noise.hpp>
 #include <unetdn/ops/elementwise.hpp>
 
+#include "command_line.hpp"
 #include "files.hpp"
 #include "work.hpp"
 

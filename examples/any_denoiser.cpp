@@ -29,6 +29,8 @@ template <class T, class Device> class denoiser_on final : public any_denoiser {
 
 }  // namespace
 
+void check_device(device_settings const& where) { wants_gpu(where); }
+
 std::unique_ptr<any_denoiser> make_denoiser(std::string const& program, device_settings const& where, int threads,
                                             bool quiet, std::filesystem::path const& weights) {
   return on_device(program, where, threads, quiet,

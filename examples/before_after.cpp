@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adds noise to one picture, removes it with a trained network, and shows both.
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <filesystem>
 #include <iostream>
 #include <optional>
+#include <span>
+#include <string>
+#include <utility>
 
 #include <unetdn/literature.hpp>
 #include <unetdn/metrics.hpp>
 #include <unetdn/noise.hpp>
 #include <unetdn/unet.hpp>
 
+#include "command_line.hpp"
 #include "files.hpp"
 #include "report.hpp"
 #include "scene.hpp"

@@ -6,6 +6,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <utility>
 
 #include <unetdn/core/file.hpp>
 
@@ -25,22 +26,22 @@ void check_no_value_is_empty(CLI::App const& app) {
 
 }  // namespace
 
-option option::required() {
+option option::required() const {
   option_->required();
   return *this;
 }
 
-option option::one_of(std::vector<std::string> const& words) {
+option option::one_of(std::vector<std::string> const& words) const {
   option_->check(CLI::IsMember(words));
   return *this;
 }
 
-option option::excludes(option other) {
+option option::excludes(option other) const {
   option_->excludes(other.option_);
   return *this;
 }
 
-option option::needs(option other) {
+option option::needs(option other) const {
   option_->needs(other.option_);
   return *this;
 }

@@ -11,7 +11,6 @@
 #include <string>
 #include <system_error>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 #include <unetdn/core/error.hpp>
@@ -57,18 +56,18 @@ template <class T> std::optional<T> parse_number(std::string const& said, T leas
 class option {
  public:
   explicit option(CLI::Option& of) : option_{&of} {}
-  option required();
+  option required() const;
   /// Takes these words only.
-  option one_of(std::vector<std::string> const& words);
-  option excludes(option other);
-  option needs(option other);
+  option one_of(std::vector<std::string> const& words) const;
+  option excludes(option other) const;
+  option needs(option other) const;
 
  private:
   CLI::Option* option_;
 };
 
-/// What a program takes. The values that options are declared with must outlive it; what they hold is the default, and
-/// --help shows it. `type` is what --help calls the value: FILE, DIR ...
+/// What a program takes. The values that options are declared with must live until run() returns. What they hold is the
+/// default, and of texts and numbers --help shows it. `type` is what --help calls the value: FILE, DIR ...
 class command_line {
  public:
   /// `more` stands at the end of --help.

@@ -2,6 +2,7 @@
 // Writes one picture with rows of generated pictures: one row a texture class, one a shape, and rows of all together.
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <string>
@@ -10,6 +11,7 @@
 #include <unetdn/generated.hpp>
 #include <unetdn/image.hpp>
 
+#include "command_line.hpp"
 #include "files.hpp"
 
 namespace {

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Removes the noise from pictures with a trained network.
 #include <chrono>
+#include <cstddef>
+#include <filesystem>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include <unetdn/noise.hpp>
 
 #include "any_denoiser.hpp"
+#include "command_line.hpp"
 #include "files.hpp"
 #include "picture_report.hpp"
 #include "work.hpp"
@@ -34,6 +39,7 @@ void check_fits(settings const& s, programs::any_denoiser const& denoiser) {
 }
 
 int denoise(settings const& s) {
+  programs::check_device(s.where);
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
   std::vector<std::filesystem::path> read = files;
   read.push_back(s.weights);

@@ -6,7 +6,7 @@
 
 namespace programs {
 
-/// Where a program computes.
+/// Where a program computes. device.hpp knows the devices; who only takes the options need not compile them.
 struct device_settings {
   std::string device = "auto", precision = "float";
 };

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measures how well a network denoises: pictures without their noise are compared with clean ones.
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include <unetdn/literature.hpp>
 #include <unetdn/metrics.hpp>
 #include <unetdn/noise.hpp>
 
 #include "any_denoiser.hpp"
+#include "command_line.hpp"
 #include "files.hpp"
 #include "picture_report.hpp"
 #include "work.hpp"
@@ -176,6 +181,7 @@ void check_fits(settings const& s, programs::any_denoiser const& denoiser) {
 }
 
 int evaluate(settings const& s) {
+  programs::check_device(s.where);
   check_settings(s);
   std::vector<sample> const samples = find_samples(s);
   std::vector<std::filesystem::path> inputs{s.weights};

@@ -17,7 +17,7 @@ namespace programs {
 
 namespace {
 
-// ---- Names
+// ---- Names ---------------------------------------------------------------------------------------------------------
 
 /// The name that all names of one file share, where that can be told.
 std::filesystem::path true_name(std::filesystem::path const& path) {
@@ -51,7 +51,7 @@ bool is_foreign_picture_name(std::filesystem::path const& path) {
   return foreign.contains(lower_extension(path));
 }
 
-// ---- Pairs
+// ---- Pairs ---------------------------------------------------------------------------------------------------------
 
 /// The last word of a name, with what sets it off: "_real" of "plug_12_real"; empty where there is only one word.
 std::string last_word(std::string const& stem) {

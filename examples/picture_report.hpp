@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <unetdn/image.hpp>
 #include <unetdn/safetensors.hpp>
 
 #include "files.hpp"
 #include "report.hpp"
-#include "work.hpp"
 
 namespace programs {
 
@@ -28,9 +34,10 @@ class picture_report {
     if (!wanted()) return;
     ++report_.pictures_in_all;
     if (report_.pictures.size() == most_pictures) return;
-    report_picture p{std::move(name), {},    middle(noisy, side, side), middle(denoised, side, side), noisy.width,
-                     noisy.height,    scores};
-    if (clean) p.clean = middle(*clean, side, side);
+    report_picture p{
+        std::move(name), {},    unetdn::middle(noisy, side, side), unetdn::middle(denoised, side, side), noisy.width,
+        noisy.height,    scores};
+    if (clean) p.clean = unetdn::middle(*clean, side, side);
     report_.pictures.push_back(std::move(p));
   }
   /// The mean over all pictures that were added.

@@ -246,8 +246,9 @@ class report_writer {
     if (scaled) {
       add("<h3 class='part'>The middle at full size</h3><p class='soft'>Scaling down averages noise away: the picture "
           "above looks less noisy than it is.</p>\n");
-      comparison(unetdn::text("middle-", i + 1), p,
-                 [](unetdn::image const& x) { return shown(middle(x, detail_side, detail_side), detail_side); });
+      comparison(unetdn::text("middle-", i + 1), p, [](unetdn::image const& x) {
+        return shown(unetdn::middle(x, detail_side, detail_side), detail_side);
+      });
     }
     if (scores_[i]) scores_table(*scores_[i]);
     add("</section>\n");

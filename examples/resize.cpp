@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Makes a training set of equal squares out of a folder of photographs.
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <vector>
 
+#include "command_line.hpp"
 #include "files.hpp"
 #include "work.hpp"
 
@@ -19,7 +25,7 @@ struct settings {
 unetdn::image resized(settings const& s, unetdn::image const& picture) {
   auto const filter = s.filter == "area" ? unetdn::resize_filter::area : unetdn::resize_filter::lanczos3;
   int const side = std::min(picture.width, picture.height);
-  if (s.shape == "crop") return unetdn::resize(programs::middle(picture, side, side), s.size, s.size, filter);
+  if (s.shape == "crop") return unetdn::resize(unetdn::middle(picture, side, side), s.size, s.size, filter);
   if (s.shape == "stretch") return unetdn::resize(picture, s.size, s.size, filter);
   double const scale = double(s.size) / std::max(picture.width, picture.height);
   auto const scaled = [&](int extent) { return std::max(1, static_cast<int>(std::lround(extent * scale))); };

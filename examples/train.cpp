@@ -1,7 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Trains a U-Net to remove noise from pictures like those of a folder.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
 #include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <map>
+#include <optional>
+#include <string>
+#include <type_traits>
 #include <unistd.h>
+#include <utility>
+#include <vector>
 
 #include <unetdn/core/json.hpp>
 #include <unetdn/generated.hpp>
@@ -9,6 +22,7 @@
 #include <unetdn/unet.hpp>
 #include <unetdn/version.hpp>
 
+#include "command_line.hpp"
 #include "device.hpp"
 #include "files.hpp"
 #include "train_pictures.hpp"
@@ -62,16 +76,16 @@ void add_picture_options(programs::command_line& options, settings& s) {
   auto const generated =
       options.number("--generated", s.generated, 0, 100000, "also learn from this many generated pictures");
   auto const noise = options.text("--noise", s.noise, "gaussian:25, or gaussian:0..55 for unknown levels");
-  auto noisy = options.path("--noisy", s.noisy, "DIR", "folder of pictures with real noise; needs --clean")
-                   .excludes(data)
-                   .excludes(generated)
-                   .excludes(noise);
+  auto const noisy = options.path("--noisy", s.noisy, "DIR", "folder of pictures with real noise; needs --clean")
+                         .excludes(data)
+                         .excludes(generated)
+                         .excludes(noise);
   auto const clean =
       options.path("--clean", s.clean, "DIR", "folder of the same pictures without noise, named alike").needs(noisy);
   noisy.needs(clean);
   auto const validation = options.path("--val", s.validation, "DIR", "folder of other pictures, to measure on");
-  auto val_noisy = options.path("--val-noisy", s.validation_noisy, "DIR", "the same as pairs; needs --val-clean")
-                       .excludes(validation);
+  auto const val_noisy = options.path("--val-noisy", s.validation_noisy, "DIR", "the same as pairs; needs --val-clean")
+                             .excludes(validation);
   auto const val_clean = options.path("--val-clean", s.validation_clean, "DIR", "see --val-noisy").needs(val_noisy);
   val_noisy.needs(val_clean);
   programs::add_reading_options(options, s.reading);

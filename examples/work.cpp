@@ -6,6 +6,7 @@
 #include <iostream>
 #include <new>
 #include <optional>
+#include <unistd.h>
 #include <utility>
 
 #include <unetdn/core/error.hpp>
@@ -43,17 +44,6 @@ picture_outcome work_on(std::filesystem::path const& file, std::size_t number, u
 
 }  // namespace
 
-unetdn::image middle(unetdn::image const& picture, int width, int height) {
-  width = std::min(width, picture.width);
-  height = std::min(height, picture.height);
-  unetdn::image part(width, height, picture.channels, picture.bit_depth);
-  auto const from = picture.as_view().crop((picture.height - height) / 2, (picture.width - width) / 2, height, width);
-  for (int row = 0; row < height; ++row) {
-    std::copy_n(from.pixel(0, row, 0), std::ptrdiff_t(width) * picture.channels, part.as_view().pixel(0, row, 0));
-  }
-  return part;
-}
-
 std::string duration(double seconds) {
   char line[32];
   if (seconds < 100) {
@@ -67,7 +57,7 @@ std::string duration(double seconds) {
 }
 
 progress::progress(std::string program, std::size_t pictures, bool quiet)
-    : program_{std::move(program)}, pictures_{pictures}, quiet_{quiet} {}
+    : program_{std::move(program)}, pictures_{pictures}, quiet_{quiet}, terminal_{::isatty(STDERR_FILENO) == 1} {}
 
 void progress::advance(double fraction) {
   double const now = seconds();

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <functional>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 #include <unetdn/devices/cpu.hpp>
@@ -14,9 +13,6 @@
 // Work on many pictures, and how far it is.
 
 namespace programs {
-
-/// The middle of a picture, of at most these extents.
-unetdn::image middle(unetdn::image const& picture, int width, int height);
 
 /// "75 s", "12 min" or "3.5 h".
 std::string duration(double seconds);
@@ -41,7 +37,7 @@ class progress {
 
   std::string program_;
   std::size_t pictures_, done_ = 0, shown_ = 0;
-  bool quiet_, terminal_ = ::isatty(STDERR_FILENO) == 1;
+  bool quiet_, terminal_;
   double next_ = terminal_ ? 1 : 10;
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };

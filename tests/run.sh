@@ -38,7 +38,7 @@ stage() {
 finish() {
   printf '\n%s%d s in all\n' "$summary" "$SECONDS"
   if [[ $fast == yes ]]; then
-    echo "NOT CHECKED: nvcc's compile, sanitizers, clang++ and more; ./tests/run.sh checks all"
+    echo "NOT CHECKED: benchmarks, nvcc, clang++, sanitizers and more; ./tests/run.sh checks all"
   elif ! compgen -G 'build/*/kernels/libunetdn_cuda.a' >/dev/null; then
     echo "NOT CHECKED: no nvcc here, or too old a one, so no kernel was compiled for a GPU and nothing was linked with unetdn::cuda"
   fi
@@ -98,13 +98,13 @@ check_programs() {
   [[ -s $programs ]] && xargs -a $programs -d '\n' -n 1 -P "$jobs" sh -c
 }
 
-stage "dependencies" cmake/install_dependencies.sh build test benchmark || finish
-
 if [[ $fast == yes ]]; then
+  stage "dependencies" cmake/install_dependencies.sh build test || finish
   stage "g++: build" build fast && stage "g++: tests" run_tests fast
   finish
 fi
 
+stage "dependencies" cmake/install_dependencies.sh build test benchmark || finish
 stage "g++, and nvcc where there is one: build" build ci-gcc && stage "g++: tests" run_tests ci-gcc
 stage "clang++ with AddressSanitizer and UndefinedBehaviorSanitizer: build" build ci-clang && {
   stage "clang++ with AddressSanitizer and UndefinedBehaviorSanitizer: tests" run_tests ci-clang

@@ -113,6 +113,20 @@ inline image without_alpha(image in) {
   return detail::map_pixels(in, colors, [colors](float const* from, float* to) { std::copy_n(from, colors, to); });
 }
 
+// ---- Parts and mixtures ---------------------------------------------------------------------------------------------
+
+/// The middle of a picture, of at most these extents.
+inline image middle(image const& picture, int width, int height) {
+  width = std::min(width, picture.width);
+  height = std::min(height, picture.height);
+  image part(width, height, picture.channels, picture.bit_depth);
+  auto const from = picture.as_view().crop((picture.height - height) / 2, (picture.width - width) / 2, height, width);
+  for (int row = 0; row < height; ++row) {
+    std::copy_n(from.pixel(0, row, 0), std::ptrdiff_t(width) * picture.channels, part.as_view().pixel(0, row, 0));
+  }
+  return part;
+}
+
 /// A mixture of a picture and its denoised version: noisy + strength (denoised - noisy), to the bit the one at strength
 /// 0 and the other at 1. Throws argument_error where their extents differ or strength is not from 0 to 1.
 inline image blend(image const& noisy, image denoised, float strength) {

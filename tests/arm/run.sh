@@ -36,17 +36,26 @@ tests/ops/test_conv_transpose2d.cpp -O1
 tests/core/random_hash.cpp -O2
 END
 
-# run NAME [FILTER]: static, so that qemu needs no folder of libraries.
+# run NAME [FILTER]: static, so that qemu needs no folder of libraries. What it says comes in one piece.
 run() {
-  echo "-- $1 on ARM"
-  aarch64-linux-gnu-g++ -static "$work"/{catch_main,compiled,"$1"}.o -o "$work/$1"
-  qemu-aarch64 "$work/$1" "${@:2}"
+  local said status=0
+  aarch64-linux-gnu-g++ -static build/arm/{catch_main,compiled,"$1"}.o -o "build/arm/$1"
+  said=$(qemu-aarch64 "build/arm/$1" "${@:2}" 2>&1) || status=$?
+  printf -- '-- %s on ARM\n%s\n' "$1" "$said"
+  return "$status"
 }
+export -f run
 
 aarch64-linux-gnu-g++ -static "$work/random_hash.o" -o "$work/random_hash"
 qemu-aarch64 "$work/random_hash"
 # What runs on the cpu device; emulated kernels are slow here.
-run test_conv2d "conv2d agrees*,conv2d's gradients are its adjoints*"
-run test_conv_transpose2d "conv_transpose2d agrees*,conv_transpose2d's gradients*,conv_transpose2d's mask*"
-run test_max_pool2d "max_pool2d is its definition on every instruction set*"
-run test_unet_golden
+xargs -d '\n' -n 2 -P "$(nproc)" bash -c 'set -e; run "$@"' run <<'END'
+test_conv2d
+conv2d agrees*,conv2d's gradients are its adjoints*
+test_conv_transpose2d
+conv_transpose2d agrees*,conv_transpose2d's gradients*,conv_transpose2d's mask*
+test_max_pool2d
+max_pool2d is its definition on every instruction set*
+test_unet_golden
+*
+END

@@ -164,10 +164,25 @@ TEST_CASE("files are written whole and read back") {
     check_error(error_of([&] { unetdn::write_file_atomically(folder / "loop", data); }), (folder / "loop").string(),
                 "");
   }
+  SECTION("pieces of any size come one behind the other") {
+    bytes all;
+    unetdn::atomic_file file{folder / "b.bin"};
+    char letter = 'a';
+    for (std::size_t const size :
+         {1, 65535, 1, 65536, 3, 65537, 30000, 40000, 0, 7, 200000, 5}) {  // 64 KiB fit together
+      bytes const piece = to_bytes(std::string(size, letter++));
+      file.write(piece);
+      all.insert(all.end(), piece.begin(), piece.end());
+    }
+    file.commit();
+    CHECK(unetdn::read_file(folder / "b.bin") == all);
+  }
   SECTION("an unfinished file leaves nothing behind") {
     {
       unetdn::atomic_file file{folder / "b.bin"};
+      file.write(to_bytes("a little"));
       file.write(data);
+      file.write(to_bytes("and a little more"));
       CHECK(folder.entries() == 2);
     }
     CHECK(folder.entries() == 1);

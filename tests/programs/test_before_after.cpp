@@ -7,10 +7,10 @@
 #include <unetdn/image.hpp>
 #include <unetdn/metrics.hpp>
 
-#include "../../examples/scene.hpp"
-#include "../../examples/terminal.hpp"
 #include "../catch.hpp"
 #include "run_program.hpp"
+#include "scene.hpp"
+#include "terminal.hpp"
 
 namespace {
 

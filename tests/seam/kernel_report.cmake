@@ -2,8 +2,8 @@
 # Target and test kernel_report: what the compiler made of each kernel. Compiling unetdn::cuda leaves its PTX, and what ptxas
 # says of registers on each GPU; the program kernel_report reads both, the test those of one GPU.
 # Target kernel_reports prints the tables of all.
-list(GET UNETDN_GPUS -1 tested)
-if(90 IN_LIST UNETDN_GPUS)  # where there are most kernels
+list(GET UNETDN_CUDA_GPUS -1 tested)
+if(90 IN_LIST UNETDN_CUDA_GPUS)  # where there are most kernels
   set(tested 90)
 endif()
 
@@ -53,7 +53,7 @@ target_link_libraries(kernel_report PRIVATE unetdn::unetdn)
 unetdn_warnings(kernel_report)
 add_test(NAME kernel_report COMMAND kernel_report ${tested} ${folder})
 set(commands "")
-foreach(architecture IN LISTS UNETDN_GPUS)
+foreach(architecture IN LISTS UNETDN_CUDA_GPUS)
   list(APPEND commands COMMAND kernel_report ${architecture} ${folder})
 endforeach()
 add_custom_target(kernel_reports ${commands} DEPENDS kernel_report USES_TERMINAL VERBATIM)

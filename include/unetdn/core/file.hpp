@@ -134,7 +134,8 @@ inline std::vector<std::byte> read_file(std::filesystem::path const& path,
 ///
 /// Bytes go to a temporary file in the same folder; commit() flushes it to the disk and renames it. Without commit(),
 /// as after an exception, the temporary file is removed. A symbolic link is followed, an existing file's permission
-/// bits are kept. Every function throws file_error naming the final path.
+/// bits are kept. Every function throws file_error naming the final path; a disk that is full may be found by a later
+/// one than the write() that it had no room for.
 class atomic_file {
  public:
   explicit atomic_file(std::filesystem::path const& path) : name_{path.string()}, target_{path} {

@@ -18,6 +18,13 @@
   #include <sanitizer/asan_interface.h>
 #endif
 
+/// For a function that no sanitizer shall see into.
+#if defined(UNETDN_ASAN) || defined(UNETDN_TSAN)
+  #define UNETDN_UNCHECKED __attribute__((no_sanitize("address", "thread", "undefined")))
+#else
+  #define UNETDN_UNCHECKED
+#endif
+
 namespace unetdn {
 
 /// Bytes that an arena leaves between two buffers for poison() when AddressSanitizer is on; none otherwise.

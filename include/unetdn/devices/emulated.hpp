@@ -856,7 +856,8 @@ class emulated::block {
   }
 
   using eight_floats [[gnu::vector_size(32)]] = float;
-  /// c[m] += a[k][m] b[k] for all k below `depth` and m below `rows`: eight columns of a product.
+  /// c[m] += a[k][m] b[k] for all k below `depth` and m below `rows`: eight columns of a product. Unchecked, because
+  /// this is most of the emulator's work and touches nothing of a kernel's.
   UNETDN_UNCHECKED static void add_products(eight_floats* c, float const* a, eight_floats const* b, int depth,
                                             int rows) {
     for (int k = 0; k < depth; ++k) {
@@ -883,18 +884,19 @@ class emulated::block {
   template <class T> static void multiply(mma_operand<T>* const (&at)[warp_size]) {
     constexpr int depth = mma_depth<T>;
     constexpr int in_register = depth / 8;  // elements of one register
-    float a[depth][16];
+    float a[depth * 16];                    // [k][m]
     eight_floats b[depth], c[16];
     for (int l = 0; l < warp_size; ++l) {
       int const group = l / 4;
       int const first = l % 4 * in_register;
       for (int j = 0; j < in_register; ++j) {
-        for (int i = 0; i < 4; ++i) a[first + j + i / 2 * depth / 2][group + i % 2 * 8] = element<T>(at[l]->a->r[i], j);
+        for (int i = 0; i < 4; ++i)
+          a[(first + j + i / 2 * depth / 2) * 16 + group + i % 2 * 8] = element<T>(at[l]->a->r[i], j);
         for (int i = 0; i < 2; ++i) b[first + j + i * depth / 2][group] = element<T>(at[l]->b->r[i], j);
       }
       for (int i = 0; i < 4; ++i) c[fragment_c_row(l, i)][fragment_c_column(l, i)] = at[l]->c->r[i];
     }
-    add_products(c, a[0], b, depth, 16);
+    add_products(c, a, b, depth, 16);
     for (int l = 0; l < warp_size; ++l) {
       for (int i = 0; i < 4; ++i) at[l]->c->r[i] = c[fragment_c_row(l, i)][fragment_c_column(l, i)];
     }

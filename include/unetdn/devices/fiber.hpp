@@ -55,13 +55,6 @@ namespace unetdn::detail {
 }
 #endif
 
-/// For the emulator's own arithmetic, which is most of its time and touches nothing of a kernel's.
-#if defined(UNETDN_ASAN) || defined(UNETDN_TSAN)
-  #define UNETDN_UNCHECKED __attribute__((no_sanitize("address", "thread", "undefined")))
-#else
-  #define UNETDN_UNCHECKED
-#endif
-
 // What ThreadSanitizer is told. While an `unseen` lives, the emulator's own accesses are hidden. What came before
 // publish(token) is ordered before what comes after observe(token).
 #if defined(UNETDN_TSAN)
