@@ -90,12 +90,14 @@ check_tidy() {
   printf '%s\n' "${files[@]}" | xargs -n 1 -P "$jobs" clang-tidy --quiet -p build/ci-clang
 }
 
-# What clang++ says of the programs, whose machine code is g++'s.
-check_programs() {
-  local programs=build/ci-clang/programs.txt
+# What clang++ says of the programs, whose machine code is g++'s, and beside it clang-tidy.
+check_with_clang() {
+  local programs=build/ci-clang/programs.txt tidy
+  check_tidy &
+  tidy=$!
   sed -n 's/^ *"command": "\(.*\)",$/\1 -fsyntax-only/p' build/ci-clang/compile_commands.json |
     grep -E ' -c [^ ]*/(examples|benchmarks)/' | sed 's/\\\(.\)/\1/g' >$programs
-  [[ -s $programs ]] && xargs -a $programs -d '\n' -n 1 -P "$jobs" sh -c
+  [[ -s $programs ]] && xargs -a $programs -d '\n' -n 1 -P "$jobs" sh -c && wait "$tidy"
 }
 
 if [[ $fast == yes ]]; then
@@ -108,9 +110,8 @@ stage "dependencies" cmake/install_dependencies.sh build test benchmark || finis
 stage "g++, and nvcc where there is one: build" build ci-gcc && stage "g++: tests" run_tests ci-gcc
 stage "clang++ with AddressSanitizer and UndefinedBehaviorSanitizer: build" build ci-clang && {
   stage "clang++ with AddressSanitizer and UndefinedBehaviorSanitizer: tests" run_tests ci-clang
-  stage "clang++: programs" check_programs
+  stage "clang++: programs, and clang-tidy" check_with_clang
   stage "clang++: each header alone" cmake --build --preset ci-clang -j "$jobs" --target unetdn_headers
-  stage "clang-tidy" check_tidy
 }
 stage "ThreadSanitizer: build" build tsan && stage "ThreadSanitizer: tests" run_thread_tests
 stage "fuzzing: build" build fuzz && stage "fuzzing" tests/fuzz/run.sh

@@ -24,38 +24,43 @@ double expected_loss(loss_kind kind, std::vector<double> const& y, std::vector<d
   return kind == loss_kind::l1 ? reference::l1(y, target) : reference::mse(y, target);
 }
 
+template <class T> void check_definition(loss_kind kind) {
+  for (shape const& s : cases) {
+    for (bool const inside : {false, true}) {
+      INFO(to_string(kind) << " of " << to_string(s) << ", " << cpu_bodies::name(cpu_bodies::active_isa()));
+      cpu dev{2};
+      auto const values = random_values<T>(elements(s), 1);
+      window<T> const y{s, inside, values};
+      window<T> const target{s, !inside, random_values<T>(elements(s), 2)};
+      window<T> const dy{s, inside};
+      double const loss = loss_and_gradient(dev, kind, y.view(), target.view(), dy.view());
+      double const expected = expected_loss(kind, widened(values), widened(target.values()));
+      // A difference of T is rounded once; the sum is in double.
+      CHECK(std::abs(loss - expected) <= tolerance<T>(0) * expected);
+      CHECK(dy.rim_untouched());
+      double largest = 0;
+      auto const gradient = dy.values();
+      for (std::size_t i = 0; i < gradient.size(); ++i) {
+        double const d = double(values[i]) - double(target.values()[i]);
+        double const g = (kind == loss_kind::l1 ? (d > 0 ? 1.0 : d < 0 ? -1.0 : 0.0) : 2 * d) / double(s.size());
+        largest = std::max(largest, std::abs(double(gradient[i]) - g));
+        if (i > 300) break;
+      }
+      CHECK(largest <= tolerance<T>(0) / double(s.size()));
+      // The gradient may overwrite the picture.
+      CHECK(loss_and_gradient(dev, kind, y.view(), target.view(), y.view()) == loss);
+      CHECK(y.values() == gradient);
+    }
+  }
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("the loss is its definition", "[long]", float, double) {
-  using T = TestType;
-  for (loss_kind const kind : {loss_kind::l1, loss_kind::mse}) {
-    for (shape const& s : cases) {
-      for (bool const inside : {false, true}) {
-        INFO(to_string(kind) << " of " << to_string(s));
-        cpu dev{2};
-        auto const values = random_values<T>(elements(s), 1);
-        window<T> const y{s, inside, values};
-        window<T> const target{s, !inside, random_values<T>(elements(s), 2)};
-        window<T> const dy{s, inside};
-        double const loss = loss_and_gradient(dev, kind, y.view(), target.view(), dy.view());
-        double const expected = expected_loss(kind, widened(values), widened(target.values()));
-        // A difference of T is rounded once; the sum is in double.
-        CHECK(std::abs(loss - expected) <= tolerance<T>(0) * expected);
-        CHECK(dy.rim_untouched());
-        double largest = 0;
-        auto const gradient = dy.values();
-        for (std::size_t i = 0; i < gradient.size(); ++i) {
-          double const d = double(values[i]) - double(target.values()[i]);
-          double const g = (kind == loss_kind::l1 ? (d > 0 ? 1.0 : d < 0 ? -1.0 : 0.0) : 2 * d) / double(s.size());
-          largest = std::max(largest, std::abs(double(gradient[i]) - g));
-          if (i > 300) break;
-        }
-        CHECK(largest <= tolerance<T>(0) / double(s.size()));
-        // The gradient may overwrite the picture.
-        CHECK(loss_and_gradient(dev, kind, y.view(), target.view(), y.view()) == loss);
-        CHECK(y.values() == gradient);
-      }
-    }
+  for (cpu_bodies::isa const which : instruction_sets()) {
+    use_isa const restored{which};
+    check_definition<TestType>(loss_kind::l1);
+    check_definition<TestType>(loss_kind::mse);
   }
 }
 

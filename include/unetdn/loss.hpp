@@ -65,6 +65,26 @@ inline void check_windows(int h, int w) {
         h, " x ", w, "; use larger ones or another loss");
 }
 
+/// Rows of a picture with its pixels one behind the other: in place where they lie so, otherwise copied.
+template <class T> class row_reader {
+ public:
+  row_reader(view<T const> v, int image) : picture_{v.images(image, 1)} {
+    if (!in_place()) copy_.resize(static_cast<std::size_t>(v.w) * static_cast<std::size_t>(v.c));
+  }
+  /// Valid until the next call.
+  T const* row(int y) {
+    if (in_place()) return picture_.pixel(0, y, 0);
+    T* to = copy_.data();
+    for (int x = 0; x < picture_.w; ++x) to = std::copy_n(picture_.pixel(0, y, x), picture_.c, to);
+    return copy_.data();
+  }
+
+ private:
+  bool in_place() const { return picture_.pixel_stride == picture_.c; }
+  view<T const> picture_;
+  std::vector<T> copy_;
+};
+
 /// SSIM of two pictures and its derivative with respect to the first; the window is metrics.hpp's Gaussian, the range
 /// of the data 1.
 ///
@@ -75,34 +95,39 @@ inline void check_windows(int h, int w) {
 /// F being the adjoint of the windowed mean: the same symmetric filter over a map with zeros around it.
 /// Source: Wang et al. 2004, equation 13; Zhao et al. 2017, "Loss functions for image restoration with neural
 /// networks", section III.
+///
+/// Rows of the pictures come in and rows of the derivative go out, ten behind: what is kept in between are the last
+/// eleven rows of each map.
 template <class T> class ssim_derivative {
  public:
   ssim_derivative(int h, int w, int c) : h_{h}, w_{w}, c_{c} {
     for (double const tap : ssim_taps(ssim_window::gaussian_11)) taps_.push_back(static_cast<T>(tap));
-    int const length = static_cast<int>(taps_.size());
-    fit_h_ = h - length + 1;
-    fit_w_ = w - length + 1;
-    border_ = length - 1;
+    length_ = static_cast<int>(taps_.size());
+    border_ = length_ - 1;
+    fit_h_ = h - border_;
+    fit_w_ = w - border_;
     check_windows(h, w);
-    for (map& m : filtered_) m.resize(elements(h_, fit_w_));
+    for (map& m : filtered_) m.resize(elements(length_, fit_w_));
     for (map& m : means_) m.resize(elements(1, fit_w_));
-    for (map& m : derivatives_) m.resize(elements(fit_h_ + 2 * border_, fit_w_ + 2 * border_));
-    row_.resize(elements(1, w_ + border_));
-    adjoint_.resize(elements(h_ + border_, w_));
-    result_.resize(elements(1, w_));
-    gradient_.resize(elements(h_, w_));
+    for (map& m : derivatives_) m.resize(elements(1, fit_w_ + 2 * border_));
+    for (map& m : adjoints_) m.resize(elements(length_, w_));
+    for (map* m : {&products_[0], &products_[1], &results_[0], &results_[1], &results_[2], &gradient_})
+      m->resize(elements(1, w_));
   }
 
-  /// The mean of S over all windows and channels of a[1,H,W,C] and b[1,H,W,C]; gradient() is then its derivative.
-  double operator()(view<T const> a, view<T const> b) {
-    for (int y = 0; y < h_; ++y) filter_moments(a, b, y);
+  /// The mean of S over all windows and channels of a[1,H,W,C] and b[1,H,W,C]. Calls each_row(row, row of a, row of b,
+  /// row of the derivative), all dense, from the top row down; that row of a is not read again.
+  template <class F> double operator()(row_reader<T>& a, row_reader<T>& b, F&& each_row) {
     double sum = 0;
-    for (int y = 0; y < fit_h_; ++y) sum += differentiate_row(y);
-    collect(a, b);
+    for (int y = 0; y < h_; ++y) {
+      filter_moments(a.row(y), b.row(y), y);
+      if (y < border_) continue;
+      sum += differentiate_row(y - border_);
+      collect(a, b, y - border_, each_row);
+    }
+    for (int y = fit_h_; y < h_; ++y) collect(a, b, y, each_row);
     return sum / windows();
   }
-  /// [H][W C]
-  T const* gradient(int row) const { return gradient_.data() + elements(row, w_); }
 
  private:
   using map = std::vector<T>;  // rows of pixels of channels
@@ -113,88 +138,62 @@ template <class T> class ssim_derivative {
     return static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns) * static_cast<std::size_t>(c_);
   }
   double windows() const { return double(fit_h_) * fit_w_ * c_; }
+  static auto const& bodies() { return cpu_bodies::bodies<cpu_bodies::loss_bodies<T>>(); }
+  /// Where row y of a map stands, of whose rows the last ones are kept.
+  T* kept(map& m, int y, int columns) const { return m.data() + elements(y % length_, columns); }
 
-  /// to[i] = the filtered from[i], from[i + step], from[i + 2 step] ...
-  void filter(T const* from, std::size_t step, T* to, std::size_t count) const {
-    T const* rows[16];
-    for (std::size_t t = 0; t < taps_.size(); ++t) rows[t] = from + t * step;
-    cpu_bodies::bodies<cpu_bodies::filter_bodies<T>>().filter_rows(taps_.data(), rows, static_cast<int>(taps_.size()),
-                                                                   to, static_cast<std::int64_t>(count));
+  /// Filters along a row.
+  void filter_columns(T const* from, T* to, std::size_t count) const {
+    T const* shifted[most_taps];
+    for (int t = 0; t < length_; ++t) shifted[t] = from + elements(1, t);
+    bodies().filter_rows(taps_.data(), shifted, length_, to, static_cast<std::int64_t>(count));
+  }
+  /// Filters over those of rows first to first + 10 that are rows of windows, or of the picture.
+  void filter_rows(map& m, int columns, int first, int last, T* to) const {
+    T const* rows[most_taps];
+    int const begin = std::max(first, 0), end = std::min(first + length_, last + 1);
+    for (int y = begin; y < end; ++y) rows[y - begin] = kept(m, y, columns);
+    bodies().filter_rows(taps_.data() + (begin - first), rows, end - begin, to,
+                         static_cast<std::int64_t>(elements(1, columns)));
   }
 
-  template <class F> void filter_products(view<T const> a, view<T const> b, int y, map& to, F&& f) {
-    T* p = row_.data();
-    for (int x = 0; x < w_; ++x) {
-      T const* const pa = a.pixel(0, y, x);
-      T const* const pb = b.pixel(0, y, x);
-      for (int c = 0; c < c_; ++c) *p++ = f(pa[c], pb[c]);
-    }
-    filter(row_.data(), elements(1, 1), to.data() + elements(y, fit_w_), elements(1, fit_w_));
-  }
-  void filter_moments(view<T const> a, view<T const> b, int y) {
-    filter_products(a, b, y, filtered_[mean_a], [](T p, T) { return p; });
-    filter_products(a, b, y, filtered_[squares], [](T p, T q) { return p * p + q * q; });
-    filter_products(a, b, y, filtered_[product], [](T p, T q) { return p * q; });
-    filter_products(a, b, y, filtered_[mean_b], [](T, T q) { return q; });
+  void filter_moments(T const* a, T const* b, int y) {
+    auto const all = static_cast<std::int64_t>(elements(1, w_));
+    bodies().multiply_rows(a, b, products_[0].data(), products_[1].data(), all);
+    T const* const from[moments] = {a, products_[0].data(), products_[1].data(), b};
+    for (int k = 0; k < moments; ++k) filter_columns(from[k], kept(filtered_[k], y, fit_w_), elements(1, fit_w_));
   }
 
-  /// The sum of S over a row of windows; its derivatives go into the middle of derivatives_.
+  /// The sum of S over a row of windows; its derivatives, filtered along it, are kept.
   double differentiate_row(int y) {
-    for (int k = 0; k < moments; ++k) {
-      filter(filtered_[k].data() + elements(y, fit_w_), elements(1, fit_w_), means_[k].data(), elements(1, fit_w_));
-    }
-    constexpr T c1 = T(0.01 * 0.01), c2 = T(0.03 * 0.03);
-    std::size_t const first = elements(y + border_, fit_w_ + 2 * border_) + elements(1, border_);
-    double sum = 0;
-    for (std::size_t i = 0; i < means_[0].size(); ++i) {
-      T const ma = means_[mean_a][i], mb = means_[mean_b][i];
-      T const a1 = 2 * ma * mb + c1, a2 = 2 * (means_[product][i] - ma * mb) + c2;
-      T const b1 = ma * ma + mb * mb + c1, b2 = means_[squares][i] - ma * ma - mb * mb + c2;
-      T const inverse = 1 / (b1 * b2);
-      T const s = a1 * a2 * inverse;
-      sum += double(s);
-      derivatives_[mean_a][first + i] = 2 * (mb * (a2 - a1) * inverse + ma * s * (1 / b2 - 1 / b1));
-      derivatives_[squares][first + i] = -s / b2;
-      derivatives_[product][first + i] = 2 * a1 * inverse;
-    }
+    for (int k = 0; k < moments; ++k) filter_rows(filtered_[k], fit_w_, y, y + border_, means_[k].data());
+    auto const middle = [this](int k) { return derivatives_[k].data() + elements(1, border_); };
+    double const sum = bodies().differentiate_ssim(
+        {means_[mean_a].data(), means_[mean_b].data(), means_[squares].data(), means_[product].data(), middle(mean_a),
+         middle(squares), middle(product), static_cast<std::int64_t>(elements(1, fit_w_))});
+    for (int k = 0; k < differentiated; ++k)
+      filter_columns(derivatives_[k].data(), kept(adjoints_[k], y, w_), elements(1, w_));
     return sum;
   }
 
-  void collect(view<T const> a, view<T const> b) {
-    T const scale = static_cast<T>(1 / windows());
-    for (int k = 0; k < differentiated; ++k) {
-      for (int y = 0; y < h_ + border_; ++y) {
-        filter(derivatives_[k].data() + elements(y, fit_w_ + 2 * border_), elements(1, 1),
-               adjoint_.data() + elements(y, w_), elements(1, w_));
-      }
-      for (int y = 0; y < h_; ++y) {
-        filter(adjoint_.data() + elements(y, w_), elements(1, w_), result_.data(), elements(1, w_));
-        add_row(k, a, b, y, scale);
-      }
-    }
-  }
-  void add_row(int k, view<T const> a, view<T const> b, int y, T scale) {
-    T const* from = result_.data();
-    T* to = gradient_.data() + elements(y, w_);
-    for (int x = 0; x < w_; ++x) {
-      T const* const pa = a.pixel(0, y, x);
-      T const* const pb = b.pixel(0, y, x);
-      for (int c = 0; c < c_; ++c, ++from, ++to) {
-        if (k == mean_a) {
-          *to = scale * *from;
-        } else {
-          *to += scale * *from * (k == squares ? 2 * pa[c] : pb[c]);
-        }
-      }
-    }
+  /// A row of the derivative, from the rows of windows that see it.
+  template <class F> void collect(row_reader<T>& a, row_reader<T>& b, int y, F&& each_row) {
+    for (int k = 0; k < differentiated; ++k) filter_rows(adjoints_[k], w_, y - border_, fit_h_ - 1, results_[k].data());
+    T const *const row_a = a.row(y), *const row_b = b.row(y);
+    bodies().collect_ssim({results_[mean_a].data(), results_[squares].data(), results_[product].data(), row_a, row_b,
+                           gradient_.data(), static_cast<T>(1 / windows()),
+                           static_cast<std::int64_t>(elements(1, w_))});
+    each_row(y, row_a, row_b, gradient_.data());
   }
 
-  int h_, w_, c_, fit_h_ = 0, fit_w_ = 0, border_ = 0;
+  static constexpr int most_taps = 16;
+  int h_, w_, c_, length_ = 0, border_ = 0, fit_h_ = 0, fit_w_ = 0;
   std::vector<T> taps_;
-  map filtered_[moments];            // along rows, [H][fit_w C]
+  map filtered_[moments];            // along rows, [11][fit_w C]
   map means_[moments];               // along both, one row
-  map derivatives_[differentiated];  // [fit_h + 2 border][fit_w + 2 border], zero around the middle
-  map row_, adjoint_, result_, gradient_;
+  map derivatives_[differentiated];  // one row, [fit_w + 2 border][C], zero around the middle
+  map adjoints_[differentiated];     // filtered along rows, [11][W C]
+  map products_[2], results_[differentiated], gradient_;
 };
 
 }  // namespace detail
@@ -204,11 +203,11 @@ template <class T> class ssim_derivative {
 ///   mse      (y - target)^2                               dy = 2 (y - target) / size
 ///   l1_ssim  |y - target| + 0.3 (1 - SSIM)                the mean of SSIM is over windows that fit
 /// y, target, dy [N,H,W,C]; dy may be y. Sums are taken in double over fixed chunks: equal bits for any number of
-/// threads. The gradient of l1 where y equals the target is 0. l1_ssim holds some 20 planes of a picture while it
-/// runs, a picture a thread. Throws argument_error where the shapes differ, or SSIM's window of 11 x 11 does not fit.
-/// Source of l1_ssim: after Zhao et al. 2017, "Loss functions for image restoration with neural networks", equation 12,
-/// with SSIM at one scale. Their weights, .16 and .84, leave the gradient to SSIM almost alone, which costs PSNR; of
-/// 0.1, 0.3 and 1 for SSIM beside 1 for L1, 0.3 gave the highest PSNR and SSIM on photographs (docs/training.md).
+/// threads. The gradient of l1 where y equals the target is 0. l1_ssim computes a picture a thread. Throws
+/// argument_error where the shapes differ, or SSIM's window of 11 x 11 does not fit. Source of l1_ssim: after Zhao et
+/// al. 2017, "Loss functions for image restoration with neural networks", equation 12, with SSIM at one scale. Their
+/// weights, .16 and .84, leave the gradient to SSIM almost alone, which costs PSNR; of 0.1, 0.3 and 1 for SSIM beside 1
+/// for L1, 0.3 gave the highest PSNR and SSIM on photographs (docs/training.md).
 template <class T, class Device>
 double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<T> const> y,
                          view<std::type_identity_t<T> const> target, view<T> dy) {
@@ -218,25 +217,20 @@ double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<
   check(y.size() > 0, "loss: there is nothing to compare in windows of ", to_string(detail::extents(y)));
   double const elements = static_cast<double>(y.size());
 
+  bool const squared = kind == loss_kind::mse;
+  auto const step = static_cast<T>((squared ? 2 : 1) / elements);
+  auto const ssim_weight = static_cast<T>(detail::ssim_part / y.n);
+  bool const in_place = dy.pixel_stride == dy.c;
+
   // One row: the elementwise part of the loss, and what SSIM adds to its gradient.
-  auto const row_loss = [&](int image, int row, T const* ssim_gradient) {
-    double sum = 0;
-    for (int column = 0; column < y.w; ++column) {
-      T const* const a = y.pixel(image, row, column);
-      T const* const b = target.pixel(image, row, column);
-      T* const d = dy.pixel(image, row, column);
-      for (int channel = 0; channel < y.c; ++channel) {
-        T const difference = a[channel] - b[channel];
-        if (kind == loss_kind::mse) {
-          sum += double(difference) * double(difference);
-          d[channel] = T(2 * double(difference) / elements);
-        } else {
-          sum += std::abs(double(difference));
-          d[channel] = T(double((difference > 0) - (difference < 0)) / elements);
-          if (ssim_gradient) d[channel] -= T(detail::ssim_part / y.n) * *ssim_gradient++;
-        }
-      }
-    }
+  auto const row_loss = [&](int image, int row, T const* a, T const* b, T const* ssim, std::vector<T>& buffer) {
+    auto const count = std::int64_t(y.w) * y.c;
+    if (!in_place) buffer.resize(static_cast<std::size_t>(count));
+    T* const to = in_place ? dy.pixel(image, row, 0) : buffer.data();
+    double const sum = cpu_bodies::bodies<cpu_bodies::loss_bodies<T>>().compare_rows(
+        {a, b, ssim, to, squared, step, ssim_weight, count});
+    for (int x = 0; !in_place && x < y.w; ++x)
+      std::copy_n(buffer.data() + std::int64_t(x) * y.c, y.c, dy.pixel(image, row, x));
     return sum;
   };
 
@@ -244,18 +238,24 @@ double loss_and_gradient(Device& dev, loss_kind kind, view<std::type_identity_t<
   if (kind == loss_kind::l1_ssim) {
     std::vector<double> images(static_cast<std::size_t>(y.n));
     dev.parallel(y.n, [&](int image, int) {
+      detail::row_reader<T> a(y, image), b(target, image);
+      std::vector<T> buffer;
+      double sum = 0;
       detail::ssim_derivative<T> ssim(y.h, y.w, y.c);
-      double sum = detail::ssim_part * (1 - ssim(y.images(image, 1), target.images(image, 1))) / y.n;
-      for (int row = 0; row < y.h; ++row) sum += row_loss(image, row, ssim.gradient(row)) / elements;
-      images[static_cast<std::size_t>(image)] = sum;
+      double const similarity = ssim(a, b, [&](int row, T const* row_a, T const* row_b, T const* derivative) {
+        sum += row_loss(image, row, row_a, row_b, derivative, buffer);
+      });
+      images[static_cast<std::size_t>(image)] = sum / elements + detail::ssim_part * (1 - similarity) / y.n;
     });
     for (double const image : images) loss += image;
     return loss;
   }
   std::vector<double> rows(static_cast<std::size_t>(y.n) * static_cast<std::size_t>(y.h));
   detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
+    detail::row_reader<T> a(y, image), b(target, image);
+    std::vector<T> buffer;
     rows[static_cast<std::size_t>(image) * static_cast<std::size_t>(y.h) + static_cast<std::size_t>(row)] =
-        row_loss(image, row, nullptr);
+        row_loss(image, row, a.row(row), b.row(row), nullptr, buffer);
   });
   for (double const row : rows) loss += row;
   return loss / elements;

@@ -22,6 +22,21 @@ fi
 tar -C "$root" --exclude ./build --exclude './build-*' --exclude ./.git --exclude ./.deps --exclude ./.venv \
   --exclude ./out -czf "$work/unetdn.tar.gz" .
 
+# With unetdn::cuda, where build/ci-gcc has it.
+try_cuda() {
+  if [[ ! -f $root/build/ci-gcc/kernels/libunetdn_cuda.a ]]; then
+    echo "installed unetdn::cuda: not tried, build/ci-gcc has none"
+    return
+  fi
+  cmake --install "$root/build/ci-gcc" --prefix "$work/cuda_prefix" >/dev/null
+  cmake --log-level=WARNING -G Ninja -S "$here/cuda" -B "$work/cuda" -D CMAKE_CXX_COMPILER=clang++ -D CMAKE_BUILD_TYPE= \
+    -D PROGRAM="$root/tests/seam/link_cuda.cpp" -D CMAKE_PREFIX_PATH="$work/cuda_prefix"
+  cmake --build "$work/cuda"
+  "$work/cuda/program"
+}
+
+try_cuda >"$work/cuda.log" 2>&1 &  # beside the package, before the ways are timed
+cuda=$!
 cmake --log-level=WARNING -G Ninja -S "$root" -B "$work/package" -D CMAKE_BUILD_TYPE= -D CMAKE_CXX_FLAGS=-O2 \
   -D UNETDN_TESTS=OFF -D UNETDN_EXAMPLES=OFF -D UNETDN_BENCHMARKS=OFF -D UNETDN_CUDA=OFF
 cmake --build "$work/package"
@@ -56,24 +71,17 @@ try_way() {
   run_program "$folder/program" "$folder"
 }
 
+failed=no
+wait "$cuda" || failed=yes
+cat "$work/cuda.log"
+
 declare -A processes
 for way in installed add_subdirectory fetch_content; do
   try_way $way >"$work/$way.log" 2>&1 &
   processes[$way]=$!
 done
-failed=no
 for way in "${!processes[@]}"; do
   wait "${processes[$way]}" || failed=yes
   cat "$work/$way.log"
 done
 [[ $failed == no ]]
-
-if [[ ! -f $root/build/ci-gcc/kernels/libunetdn_cuda.a ]]; then
-  echo "installed unetdn::cuda: not tried, build/ci-gcc has none"
-  exit
-fi
-cmake --install "$root/build/ci-gcc" --prefix "$work/cuda_prefix" >/dev/null
-cmake --log-level=WARNING -G Ninja -S "$here/cuda" -B "$work/cuda" -D CMAKE_CXX_COMPILER=clang++ -D CMAKE_BUILD_TYPE= \
-  -D PROGRAM="$root/tests/seam/link_cuda.cpp" -D CMAKE_PREFIX_PATH="$work/cuda_prefix"
-cmake --build "$work/cuda"
-"$work/cuda/program"

@@ -5,9 +5,9 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <functional>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,15 +22,13 @@ using unetdn::image;
 using bytes = std::vector<std::byte>;
 
 inline bytes to_bytes(std::string const& s) {
-  bytes out(s.size());
-  std::memcpy(out.data(), s.data(), s.size());
-  return out;
+  auto const of = std::as_bytes(std::span(s));
+  return {of.begin(), of.end()};
 }
 
 inline bytes to_bytes(std::vector<unsigned char> const& v) {
-  bytes out(v.size());
-  std::memcpy(out.data(), v.data(), v.size());
-  return out;
+  auto const of = std::as_bytes(std::span(v));
+  return {of.begin(), of.end()};
 }
 
 /// Noise in every sample, exact in `bit_depth` bits.

@@ -7,8 +7,8 @@ namespace unetdn::cpu_bodies {
 
 template forward_bodies<float> const& bodies();
 template forward_bodies<double> const& bodies();
-template filter_bodies<float> const& bodies();
-template filter_bodies<double> const& bodies();
+template loss_bodies<float> const& bodies();
+template loss_bodies<double> const& bodies();
 template gradient_bodies<float> const& bodies();
 template gradient_bodies<double> const& bodies();
 template winograd_bodies<float> const& bodies();

@@ -260,6 +260,32 @@ template <class T> struct adamw_update {
   T epsilon, decay, average_decay;
 };
 
+/// A row of windows of SSIM: means over them of a, b, a^2 + b^2 and a b in, S's derivatives by three of them out. The
+/// formulas are at detail::ssim_derivative.
+template <class T> struct ssim_row {
+  T const *mean_a, *mean_b, *squares, *product;
+  T *by_mean, *by_squares, *by_product;
+  std::int64_t elements;
+};
+
+/// gradient = scale (by_mean + 2 a by_squares + b by_product), the adjoint of the means.
+template <class T> struct ssim_adjoint {
+  T const *by_mean, *by_squares, *by_product, *a, *b;
+  T* gradient;
+  T scale;
+  std::int64_t elements;
+};
+
+/// A row of the loss: dy = step (y - target) where `squared`, otherwise step sign(y - target); and where there is an
+/// `ssim`, less ssim_weight ssim. dy may be y.
+template <class T> struct loss_row {
+  T const *y, *target, *ssim;
+  T* dy;
+  bool squared;
+  T step, ssim_weight;
+  std::int64_t elements;
+};
+
 // The bodies of one instruction set, in tables of what is used together: a program that only denoises does not make its
 // compiler translate gradients.
 
@@ -268,9 +294,16 @@ template <class T> struct forward_bodies {
   void (*pool_forward_row)(pool_forward<T> const&, int unit);
 };
 
-template <class T> struct filter_bodies {
+template <class T> struct loss_bodies {
   /// to[i] = taps[0] rows[0][i] + ... + taps[count - 1] rows[count - 1][i], for i < elements.
   void (*filter_rows)(T const* taps, T const* const* rows, int count, T* to, std::int64_t elements);
+  /// squares = a^2 + b^2, product = a b.
+  void (*multiply_rows)(T const* a, T const* b, T* squares, T* product, std::int64_t elements);
+  /// The sum of S.
+  double (*differentiate_ssim)(ssim_row<T> const&);
+  void (*collect_ssim)(ssim_adjoint<T> const&);
+  /// The sum of |y - target| or its square.
+  double (*compare_rows)(loss_row<T> const&);
 };
 
 template <class T> struct gradient_bodies {

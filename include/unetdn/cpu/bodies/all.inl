@@ -7,7 +7,7 @@
 #include <unetdn/cpu/bodies/pack.inl>
 //
 #include <unetdn/cpu/bodies/correlate.inl>
-#include <unetdn/cpu/bodies/filter.inl>
+#include <unetdn/cpu/bodies/loss.inl>
 #include <unetdn/cpu/bodies/pool.inl>
 #include <unetdn/cpu/bodies/update.inl>
 #include <unetdn/cpu/bodies/weight_gradient.inl>
@@ -22,7 +22,9 @@ template <class Table> inline constexpr Table table{};
 template <class T>
 inline constexpr forward_bodies<T> table<forward_bodies<T>>{correlate<T>, pool_forward_row<T>};
 
-template <class T> inline constexpr filter_bodies<T> table<filter_bodies<T>>{filter_rows<T>};
+template <class T>
+inline constexpr loss_bodies<T> table<loss_bodies<T>>{filter_rows<T>, multiply_rows<T>, differentiate_ssim<T>,
+                                                      collect_ssim<T>, compare_rows<T>};
 
 template <class T>
 inline constexpr gradient_bodies<T> table<gradient_bodies<T>>{sum_weight_gradient<T>, sum_parts<T>,
