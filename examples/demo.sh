@@ -32,6 +32,10 @@ from_here() {
   fi
 }
 minutes=${UNETDN_DEMO_MINUTES:-3}
+if ! [[ $minutes =~ ^[0-9]*\.?[0-9]+$ ]]; then
+  echo "demo: UNETDN_DEMO_MINUTES is '$minutes', which is no number of minutes; set it to one such as 3, or leave it out" >&2
+  exit 2
+fi
 build=$(from_here "${UNETDN_DEMO_BUILD:-$root/build/release}")
 out=$(from_here "${UNETDN_DEMO_OUT:-$root/out/demo}")
 programs=$build/examples

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <string_view>
 #include <system_error>
+#include <unistd.h>
 #include <utility>
 
 #include <unetdn/core/error.hpp>
@@ -179,6 +180,8 @@ void planned_files::add_single(std::filesystem::path const& to, std::string cons
     throw unetdn::file_error(to.string(), "cannot be written: there is no folder " + folder.string() +
                                               "; make it first or give another name");
   }
+  if (::access(folder.c_str(), W_OK) != 0)
+    throw unetdn::file_error(to.string(), "cannot be written: " + unetdn::detail::system_text(errno));
   add(to, origin);
 }
 

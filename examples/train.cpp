@@ -4,13 +4,16 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
+#include <system_error>
 #include <type_traits>
 #include <unistd.h>
 #include <utility>
@@ -187,11 +190,11 @@ void finish_settings(settings& s) {
   s.training.rate.decay_begins = s.training.rate.warmup;
 }
 
-/// FNV-1a of a file's bytes: tells files apart.
+/// FNV-1a: tells contents apart.
 /// Source: Fowler, Noll, Vo, Eastlake: The FNV non-cryptographic hash algorithm (RFC 9923), 64 bits.
-std::string content_hash(fs::path const& path) {
+std::string content_hash(std::span<std::byte const> bytes) {
   std::uint64_t hash = 0xcbf29ce484222325u;
-  for (std::byte const b : unetdn::read_file(path)) hash = (hash ^ std::to_integer<std::uint64_t>(b)) * 0x100000001b3u;
+  for (std::byte const b : bytes) hash = (hash ^ std::to_integer<std::uint64_t>(b)) * 0x100000001b3u;
   char line[20];
   std::snprintf(line, sizeof line, "%016llx", static_cast<unsigned long long>(hash));
   return line;
@@ -213,6 +216,21 @@ file_lists find_files(settings const& s) {
   return files;
 }
 
+/// A hash of the pictures' names and sizes in bytes.
+std::string pictures_hash(file_lists const& files) {
+  std::string all;
+  for (auto const* pictures : {&files.training, &files.validation}) {
+    for (auto const& [name, noisy, clean] : *pictures) {
+      for (fs::path const& file : {noisy, clean}) {
+        std::error_code failure;
+        if (!file.empty()) all += unetdn::text(file.filename().string(), ' ', fs::file_size(file, failure), '\n');
+      }
+    }
+    all += '\n';
+  }
+  return content_hash(std::as_bytes(std::span(all)));
+}
+
 /// What the weights' metadata say beside settings that the library notes itself: no path, no clock, so that equal
 /// options give equal files.
 void note_provenance(settings& s, file_lists const& files) {
@@ -222,7 +240,27 @@ void note_provenance(settings& s, file_lists const& files) {
   notes["unetdn.photographs"] = unetdn::text(files.training.size());
   notes["unetdn.generated"] = unetdn::text(s.generated);
   notes["unetdn.validation_pictures"] = unetdn::text(files.validation.size());
+  if (!files.training.empty() || !files.validation.empty()) notes["unetdn.pictures_hash"] = pictures_hash(files);
   if (s.split > 0) notes["unetdn.split"] = unetdn::text(s.split);
+}
+
+/// Throws argument_error where the run to be resumed learnt from other pictures, or was measured on others: its bits
+/// would not be those of an uninterrupted one, and what was held out might be learnt from.
+void check_same_pictures(settings const& s) {
+  auto const before = unetdn::provenance_of_run(s.run.folder);
+  if (!s.run.resume || before.empty()) return;
+  auto const value = [](std::map<std::string, std::string> const& notes, std::string const& key) {
+    auto const found = notes.find(key);
+    return found == notes.end() ? std::string("none") : found->second;
+  };
+  for (std::string const key : {"split", "photographs", "generated", "validation_pictures", "pictures_hash"}) {
+    if (key != "split" && !before.contains("unetdn." + key)) continue;  // of a version that did not note it
+    std::string const then = value(before, "unetdn." + key), now = value(s.run.provenance, "unetdn." + key);
+    std::string what = key;
+    std::replace(what.begin(), what.end(), '_', ' ');
+    unetdn::check(then == now, s.run.folder.string(), ": the run began with other pictures (", what, ": ", then,
+                  ", now ", now, "); resume it with the same ones, or start another in a folder of its own");
+  }
 }
 
 void load_pictures(settings const& s, file_lists const& files, cpu& device, unetdn::training_set& pictures) {
@@ -370,7 +408,7 @@ std::optional<unetdn::unet<float, cpu>> begin_network(settings& s, cpu& host) {
       s.init.string(), " holds a network from ", s.network.in_channels, " to ", s.network.out_channels,
       " channels, which does not denoise pictures; begin with other weights");
   s.run.provenance["unetdn.init"] = s.init.filename().string();
-  s.run.provenance["unetdn.init_hash"] = content_hash(s.init);
+  s.run.provenance["unetdn.init_hash"] = content_hash(unetdn::read_file(s.init));
   return weights;
 }
 
@@ -385,6 +423,7 @@ template <class T, class Device> int train(settings& s, Device device) {
   s.training.rate.peak = s.rate.value_or(usual_rate(s));
   file_lists const files = find_files(s);
   note_provenance(s, files);
+  check_same_pictures(s);
   unetdn::training_set pictures(s.network.in_channels);
   load_pictures(s, files, host, pictures);
   unetdn::trainer<T, Device> t(device, s.network, s.training, pictures, s.threads);
@@ -394,10 +433,13 @@ template <class T, class Device> int train(settings& s, Device device) {
   if (!run.resume_note().empty()) std::cerr << "train: " << run.resume_note() << '\n';
   print_beginning(s, t, run);
   std::optional<programs::train_report<training_run>> report;
+  fs::path const page = s.run.folder / "report.html";
   if (!s.no_report) {
     auto [name, shown] = shown_picture(s, files, run);
-    report.emplace(s.run.folder / "report.html", run, std::move(name), std::move(shown));
+    report.emplace(page, run, std::move(name), std::move(shown));
     describe(t, s, report->page);
+  } else if (s.run.start_over) {
+    unetdn::remove_file(page);  // it shows the run that has been removed
   }
   watch_signals();
   try {

@@ -71,6 +71,9 @@ refuses() {
   grep -q -- "$2" "$work/printed" || fail "it does not say '$2'"
 }
 
+echo "minutes that are no number"
+UNETDN_DEMO_MINUTES=abc refuses "few pictures" "UNETDN_DEMO_MINUTES is 'abc'"
+
 echo "a folder of somebody's own files"
 mkdir -p "$work/own/result"
 echo mine >"$work/own/result/mine"

@@ -35,6 +35,11 @@ TEST_CASE("denoise refuses what it cannot do in one line") {
     CHECK(names_in(shown).empty());
   }
   fs::remove_all(out);
+  {
+    forbidden const closed(shown);
+    refuses_without_permission(with(some, {"--report", shown / "r.html"}), shown / "r.html");
+    CHECK(!fs::exists(out));  // it is found before any work
+  }
   refuse_bad_weights(scratch.path, [&](std::string const& file) {
     return arguments{"--weights", file, one, "--out", out};
   });

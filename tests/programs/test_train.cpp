@@ -111,6 +111,30 @@ TEST_CASE("train holds the same pictures out each time, and says so") {
   CHECK(metadata(where.path / "a" / "best.safetensors").at("unetdn.photographs") == "2");
 }
 
+TEST_CASE("a resume with other pictures is refused, and changes nothing") {
+  place const where;
+  arguments const run{"--steps", "2", "--out", "begun", "--resume"};
+  REQUIRE(where.train({"--data", "data", "--split", "0.4"}, {"--steps", "2", "--out", "begun"}).code == 0);
+  std::string const before = file_contents(where.path / "begun" / "best.safetensors");
+  where.refused(2, {"--data", "data"}, run, {"begun: the run began with other pictures", "split: 0.4, now none"});
+  where.refused(2, {"--data", "data", "--split", "0.4", "--generated", "5"}, run, {"generated: 0, now 5"});
+  where.refused(2, {"--data", "data", "--val", "val"}, run, {"split"});
+  fs::create_directories(where.path / "moved");
+  for (auto const& file : fs::directory_iterator(where.path / "data"))
+    fs::copy(file, where.path / "moved" / file.path().filename());
+  program_result const same = where.train({"--data", "moved", "--split", "0.4"}, run);
+  CAPTURE(same.error);
+  CHECK(same.code == 0);  // the same pictures elsewhere
+  fs::rename(where.path / "moved" / "0.png", where.path / "moved" / "3.png");
+  where.refused(2, {"--data", "moved", "--split", "0.4"}, run, {"pictures hash"});
+  CHECK(file_contents(where.path / "begun" / "best.safetensors") == before);
+
+  arguments const anew{"--steps", "1", "--out", "begun", "--force", "--no-report"};
+  CHECK(fs::exists(where.path / "begun" / "report.html"));
+  CHECK(where.train({"--data", "data"}, anew).code == 0);
+  CHECK(!fs::exists(where.path / "begun" / "report.html"));  // of the run that was removed
+}
+
 TEST_CASE("train goes on from weights, of which it takes the configuration, and a resume remembers them") {
   place const where;
   REQUIRE(where.train({"--data", "data"}, {"--steps", "2", "--out", "first", "--output", "residual"}).code == 0);

@@ -7,8 +7,10 @@
 #include <filesystem>
 #include <functional>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -47,6 +49,11 @@ struct run_progress {
 struct denoised_picture {
   image clean, noisy, denoised;
 };
+
+namespace detail {
+/// Of a checkpoint's metadata, before what the run was told of its beginning.
+inline constexpr std::string_view provenance_prefix = "provenance.";
+}  // namespace detail
 
 /// Trains for a number of steps or minutes, measures the averaged weights on validation pictures, keeps the best ones,
 /// and writes checkpoints that lose no more than the work since the last one.
@@ -347,7 +354,7 @@ template <class T, class Device> class training_run {
   void checkpoint() {
     log_->sync();  // it has all rows up to the checkpoint's step
     std::map<std::string, std::string> metadata;
-    for (auto const& [key, value] : options_.provenance) metadata[provenance_prefix + key] = value;
+    for (auto const& [key, value] : options_.provenance) metadata[text(detail::provenance_prefix, key)] = value;
     metadata["unetdn.best_psnr"] = text(best_psnr_);
     metadata["unetdn.validations"] = text(options_.validations);
     trainer_.save_checkpoint(new_checkpoint_path(), metadata);
@@ -400,7 +407,8 @@ template <class T, class Device> class training_run {
       std::from_chars(n.data(), n.data() + n.size(), options_.validations);  // minutes may have lessened them
     }
     for (auto const& [key, value] : metadata) {  // what this run was not told again, as the weights it began with
-      if (key.starts_with(provenance_prefix)) options_.provenance.emplace(key.substr(provenance_prefix.size()), value);
+      if (key.starts_with(detail::provenance_prefix))
+        options_.provenance.emplace(key.substr(detail::provenance_prefix.size()), value);
     }
   }
 
@@ -420,7 +428,6 @@ template <class T, class Device> class training_run {
 
   Device& trainer_device() { return trainer_.session().device(); }
 
-  static inline std::string const provenance_prefix = "provenance.";
   static constexpr std::uint64_t validation_seed = 0x756e6574646eu;  // far from the seeds that people choose
   trainer<T, Device>& trainer_;
   run_options options_;
@@ -439,16 +446,37 @@ template <class T, class Device> class training_run {
   bool measured_a_second_ = false;
 };
 
-/// The network of the run that a folder holds; none where it has no whole checkpoint.
-inline std::optional<unet_config> network_of_run(std::filesystem::path const& folder) {
+namespace detail {
+/// f(file) of the newest checkpoint in a folder for which it throws no file_error; a default value where there is none.
+template <class F> auto of_newest_checkpoint(std::filesystem::path const& folder, F&& f) {
   for (char const* name : {"checkpoint.new", "checkpoint", "checkpoint.previous"}) {
     try {
-      safetensors_file const file(folder / text(name, ".safetensors"));
-      return unet_config::from_metadata(file.metadata(), file.path());
+      return f(safetensors_file(folder / text(name, ".safetensors")));
     } catch (file_error const&) {
     }
   }
-  return {};
+  return decltype(f(std::declval<safetensors_file const&>())){};
+}
+}  // namespace detail
+
+/// The network of the run that a folder holds; none where it has no whole checkpoint.
+inline std::optional<unet_config> network_of_run(std::filesystem::path const& folder) {
+  return detail::of_newest_checkpoint(folder, [](safetensors_file const& file) {
+    return std::optional(unet_config::from_metadata(file.metadata(), file.path()));
+  });
+}
+
+/// What the run that a folder holds was told of its beginning, run_options::provenance; empty where it has no whole
+/// checkpoint.
+inline std::map<std::string, std::string> provenance_of_run(std::filesystem::path const& folder) {
+  return detail::of_newest_checkpoint(folder, [](safetensors_file const& file) {
+    std::map<std::string, std::string> notes;
+    for (auto const& [key, value] : file.metadata()) {
+      if (key.starts_with(detail::provenance_prefix))
+        notes.emplace(key.substr(detail::provenance_prefix.size()), value);
+    }
+    return notes;
+  });
 }
 
 }  // namespace unetdn
