@@ -136,9 +136,10 @@ template <class T> struct correlation {
 
   /// Cuts the work into units for so many workers; every output is computed alike however it is cut.
   void plan(int workers) {
-    // At 64 channels a packed block and its sums share the second-level cache; the rims of a block, which its
-    // neighbours pack again, stay a small part of it.
-    constexpr int block_cols = 128, block_pixels = 256;
+    // Three rows of a group of channels stay in the first-level cache beside a chunk of weights; at 64 channels a
+    // packed block and its sums share the second-level cache; the rims of a block, which its neighbours pack again,
+    // stay a small part of it.
+    constexpr int block_cols = 64, block_pixels = 512;
     int const wanted_units = 4 * workers;  // so that none waits long for the last
     extent2 touched;
     for (int t = 0; t < taps; ++t) touched.add(tap_list[t].x);

@@ -130,12 +130,11 @@ template <class T> void run(cpu& dev, winograd_weight_gradient<T> job) {
                job.accumulate);
     return;
   }
-  int const groups = job.x_groups() + job.g_groups();
   int bias_parts = 0;
   for (job.round = 0; job.round < job.rounds.count; ++job.round) {
     int const parts = ceil_div(job.round_tiles(), job.part_tiles);
     bias_parts += parts;  // only the last round may have fewer
-    dev.parallel(parts * groups, [&](int unit, int) { table.transform_round(job, unit); });
+    dev.parallel(parts * job.bundles(), [&](int unit, int) { table.transform_round(job, unit); });
     dev.parallel(products,
                  [&](int unit, int worker) { table.add_round(job, unit, plan.of_worker(job.shared, worker)); });
   }

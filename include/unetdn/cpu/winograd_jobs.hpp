@@ -170,7 +170,9 @@ template <class T> struct winograd_weight_gradient {
   T* shared = nullptr;
   int round = 0;
 
-  static constexpr int part_tiles = 32;     // by rounds: the unit of the transforms, and of the sums of db
+  // By rounds: the unit of the transforms. A pixel's channels are read together.
+  static constexpr int part_tiles = 32;  // also of the sums of db
+  static constexpr int bundle_groups = 4;
   static constexpr int unit_channels = 64;  // whose sums a worker holds
 
   void plan() {
@@ -213,6 +215,8 @@ template <class T> struct winograd_weight_gradient {
   std::int64_t partial_elements() const { return bias_elements() + (direct() ? 0 : weights.size()); }
 
   // By rounds.
+  int x_bundles() const { return ceil_div(x_groups(), bundle_groups); }
+  int bundles() const { return x_bundles() + ceil_div(g_groups(), bundle_groups); }
   int parts() const { return ceil_div(rounds.size, part_tiles); }
   /// Number of the round's tiles.
   int round_tiles() const { return rounds.length(round); }
@@ -254,7 +258,7 @@ template <class T> struct winograd_bodies {
 template <class T> struct winograd_gradient_bodies {
   /// By chunks. Units: chunks x blocks of channels x panels.
   void (*sum_chunk)(winograd_weight_gradient<T> const&, int unit, T* scratch);
-  /// By rounds. Units: parts x (groups of x and of g).
+  /// By rounds. Units: parts x (bundles of groups of x and of g).
   void (*transform_round)(winograd_weight_gradient<T> const&, int unit);
   /// By rounds. Units: blocks of channels x panels.
   void (*add_round)(winograd_weight_gradient<T> const&, int unit, T* scratch);

@@ -64,14 +64,17 @@ inline void multiply_pixels(tile_terms<T> const& terms, int pixels, T const* x, 
 }
 
 /// A row of positions in tiles of as equal a size as they come: small tiles waste the multiply-add units' pipelines.
-template <class T, int Vectors>
-inline void multiply_row(tile_terms<T> const& terms, int pixels, T const* x, T* sums, bool add) {
+/// finish(first position, positions, sums) is called behind each tile.
+template <class T, int Vectors, class Finish>
+inline void multiply_row(tile_terms<T> const& terms, int pixels, T const* x, T* sums, bool add, Finish const& finish) {
   int const tiles = ceil_div(pixels, tile_pixels);
   for (int i = 0; i < tiles; ++i) {
     int const begin = pixels * i / tiles;
     int const end = pixels * (i + 1) / tiles;
-    multiply_pixels<T, Vectors>(terms, end - begin, x + begin * group_channels, sums + begin * Vectors * lanes<T>, add,
+    T* const tile_sums = sums + begin * Vectors * lanes<T>;
+    multiply_pixels<T, Vectors>(terms, end - begin, x + begin * group_channels, tile_sums, add,
                                 std::make_integer_sequence<int, tile_pixels>{});
+    finish(begin, end - begin, tile_sums);
   }
 }
 
@@ -102,65 +105,61 @@ inline void pack_tile_weights(tap_indices const& taps, T const* w, std::ptrdiff_
     }
 }
 
-/// sums[row][col][outputs] over all taps and channels.
-template <class T, int Vectors>
-inline void multiply_block(correlation<T> const& job, tap_indices const& taps, T const* packed, T const* w, int w_width,
-                           output_block const& out, T* tile_weights, T* sums) {
-  int const chunk = job.chunk_channels(taps.count, Vectors * lanes<T>);
-  std::ptrdiff_t const w_channel = std::ptrdiff_t(job.weights.taps) * w_width;
-  for (int c = 0; c < job.weights.channels; c += chunk) {
-    int const channels = std::min(chunk, job.weights.channels - c);
-    pack_tile_weights<T, Vectors>(taps, w + c * w_channel, w_channel, channels, tile_weights);
-    tile_terms<T> const terms{taps.x, taps.count, tile_weights, channels, job.layout.group_elements()};
-    T const* const x = packed + c / group_channels * job.layout.group_elements();
-    for (int r = 0; r < out.rows; ++r)
-      multiply_row<T, Vectors>(terms, out.cols, x + r * job.layout.position_row(),
-                               sums + std::ptrdiff_t(r) * out.cols * Vectors * lanes<T>, c > 0);
-  }
-}
+/// What becomes of the sums of one tile's outputs: bias, ReLU, mask, and the way out.
+template <class T, int Vectors> struct tile_epilogue {
+  vec<T> bias[Vectors];
+  bool relu;
+  int count;  // outputs that exist
+  std::ptrdiff_t y_pixel, mask_pixel;
 
-/// Bias, ReLU, mask, and the way out to the window, for one row of positions and one vector of outputs. `Whole`: all
-/// lanes exist.
-template <class T, bool Whole>
-inline void store_row(correlation<T> const& job, int cols, T const* sums, std::ptrdiff_t sums_pixel, vec<T> bias, T* y,
-                      std::ptrdiff_t y_pixel, T const* mask, std::ptrdiff_t mask_pixel, int count) {
-  for (int c = 0; c < cols; ++c, sums += sums_pixel, y += y_pixel) {
-    vec<T> v = load(sums) + bias;
-    if (job.relu) v = v < T(0) ? vec<T>{} : v;  // this way round a NaN stays visible
-    if (mask) {
-      vec<T> const m = Whole ? load(mask) : load_part(mask, count);
-      v = m > T(0) ? v : vec<T>{};
-      mask += mask_pixel;
+  void operator()(int pixels, T const* sums, T* y, T const* mask) const {
+    for (int p = 0; p < pixels; ++p, sums += Vectors * lanes<T>, y += y_pixel) {
+      UNETDN_UNROLL_TILE
+      for (int v = 0; v < Vectors; ++v) {
+        vec<T> r = load(sums + v * lanes<T>) + bias[v];
+        if (relu) r = r < T(0) ? vec<T>{} : r;  // this way round a NaN stays visible
+        if (mask) {
+          vec<T> const m = load_part(mask + v * lanes<T>, count - v * lanes<T>);
+          r = m > T(0) ? r : vec<T>{};
+        }
+        store_part(y + v * lanes<T>, r, count - v * lanes<T>);
+      }
+      if (mask) mask += mask_pixel;
     }
-    if constexpr (Whole)
-      store(y, v);
-    else
-      store_part(y, v, count);
   }
-}
+};
 
-template <class T>
-inline void store_block(correlation<T> const& job, typename correlation<T>::phase const& phase, int image, int row,
-                        int col, output_block const& out, int vectors, T const* sums) {
-  for (int r = 0; r < out.rows; ++r)
-    for (int v = 0; v < vectors; ++v) {
-      int const k = out.first + v * lanes<T>;
-      int const count = std::min(lanes<T>, out.first + out.count - k);
-      if (count <= 0) break;
-      auto const body = count == lanes<T> ? store_row<T, true> : store_row<T, false>;
-      body(job, out.cols, sums + (std::ptrdiff_t(r) * out.cols * vectors + v) * lanes<T>, vectors * lanes<T>,
-           job.bias ? load_part(job.bias + k, count) : vec<T>{}, phase.y.pixel(image, row + r, col) + k,
-           phase.y.pixel_stride, phase.mask ? phase.mask.pixel(image, row + r, col) + k : nullptr,
-           phase.mask.pixel_stride, count);
-    }
-}
-
+/// A tile's outputs for one block of positions, over all taps and channels. The last chunk's sums go out tile by tile,
+/// so that the products of the next tile hide the misses of the stores.
 template <class T, int Vectors>
 inline void correlate_outputs(correlation<T> const& job, typename correlation<T>::phase const& phase,
                               tap_indices const& taps, int image, int row, int col, T const* w, int w_width,
                               output_block const& out, T const* packed, T* tile_weights, T* sums) {
-  multiply_block<T, Vectors>(job, taps, packed, w, w_width, out, tile_weights, sums);
-  store_block(job, phase, image, row, col, out, Vectors, sums);
+  tile_epilogue<T, Vectors> epilogue{{}, job.relu, out.count, phase.y.pixel_stride, phase.mask.pixel_stride};
+  for (int v = 0; v < Vectors && job.bias; ++v)
+    epilogue.bias[v] = load_part(job.bias + out.first + v * lanes<T>, out.count - v * lanes<T>);
+
+  int const chunk = job.chunk_channels(taps.count, Vectors * lanes<T>);
+  std::ptrdiff_t const w_channel = std::ptrdiff_t(job.weights.taps) * w_width;
+  // One chunk's sums need no place of their own.
+  std::ptrdiff_t const sums_row = job.weights.channels > chunk ? std::ptrdiff_t(out.cols) * Vectors * lanes<T> : 0;
+  for (int c = 0; c < job.weights.channels; c += chunk) {
+    int const channels = std::min(chunk, job.weights.channels - c);
+    bool const last = c + channels == job.weights.channels;
+    pack_tile_weights<T, Vectors>(taps, w + c * w_channel, w_channel, channels, tile_weights);
+    tile_terms<T> const terms{taps.x, taps.count, tile_weights, channels, job.layout.group_elements()};
+    T const* const x = packed + c / group_channels * job.layout.group_elements();
+    for (int r = 0; r < out.rows; ++r) {
+      T* const y = phase.y.pixel(image, row + r, col) + out.first;
+      T const* const mask = phase.mask ? phase.mask.pixel(image, row + r, col) + out.first : nullptr;
+      multiply_row<T, Vectors>(terms, out.cols, x + r * job.layout.position_row(), sums + r * sums_row, c > 0,
+                               [&](int first, int pixels, T const* tile_sums) UNETDN_INLINE_LAMBDA {
+                                 if (last)
+                                   epilogue(pixels, tile_sums, y + first * epilogue.y_pixel,
+                                            mask ? mask + first * epilogue.mask_pixel : nullptr);
+                               });
+    }
+  }
 }
 
 /// All outputs of one panel for one block of positions.

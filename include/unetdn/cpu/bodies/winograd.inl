@@ -125,10 +125,11 @@ inline void multiply_point(winograd_correlation<T> const& job, int point, int ti
     int const outputs = strip_outputs<T>(u.width, k / tile_outputs<T>);
     tile_terms<T> const terms{&only_tap, 1, u.at(0, k) + point * u.point(), channels, job.input_group()};
     T* const to = sums + std::ptrdiff_t(k) * job.blocks.size;
+    auto const later = [](int, int, T const*) {};  // all points of a tile are finished together
     if (outputs == tile_outputs<T>)
-      multiply_row<T, tile_vectors>(terms, tiles, v, to, add);
+      multiply_row<T, tile_vectors>(terms, tiles, v, to, add, later);
     else
-      multiply_row<T, 1>(terms, tiles, v, to, add);
+      multiply_row<T, 1>(terms, tiles, v, to, add, later);
   }
 }
 template <class T>

@@ -94,27 +94,32 @@ template <class T> void sum_chunk(winograd_weight_gradient<T> const& job, int un
 }
 
 template <class T> void transform_round(winograd_weight_gradient<T> const& job, int unit) {
-  int const groups = job.x_groups() + job.g_groups();
-  int const part = unit / groups;
-  int const group = unit % groups;
+  int const part = unit / job.bundles();
+  int const bundle = unit % job.bundles();
   int const first = part * job.part_tiles;
   int const last = std::min(first + job.part_tiles, job.round_tiles());
   int const round_begin = job.rounds.begin(job.round);
-  if (group < job.x_groups()) {
-    T* const v = job.shared + group * job.group_elements();
-    for (int t = first; t < last; ++t)
-      transform_input(job.x, job.tiles.at(round_begin + t), group, v + t * group_channels,
-                      job.point_elements(job.x_groups()));
-    return;
+  bool const of_x = bundle < job.x_bundles();
+  int const first_group = (of_x ? bundle : bundle - job.x_bundles()) * job.bundle_groups;
+  int const groups = std::min(job.bundle_groups, (of_x ? job.x_groups() : job.g_groups()) - first_group);
+  T* const v = (of_x ? job.shared : job.transformed_g()) + first_group * job.group_elements();
+  std::ptrdiff_t const point = job.point_elements(of_x ? job.x_groups() : job.g_groups());
+  vec<T> sum[job.bundle_groups][group_vectors<T>]{};
+  for (int t = first; t < last; ++t) {
+    auto const tile = job.tiles.at(round_begin + t);
+    for (int i = 0; i < groups; ++i) {
+      T* const to = v + i * job.group_elements() + t * group_channels;
+      if (of_x)
+        transform_input(job.x, tile, first_group + i, to, point);
+      else
+        transform_gradient(job.g, tile, first_group + i, to, point, sum[i]);
+    }
   }
-  int const g_group = group - job.x_groups();
-  T* const v = job.transformed_g() + g_group * job.group_elements();
-  vec<T> sum[group_vectors<T>]{};
-  for (int t = first; t < last; ++t)
-    transform_gradient(job.g, job.tiles.at(round_begin + t), g_group, v + t * group_channels,
-                       job.point_elements(job.g_groups()), sum);
+  if (of_x) return;
   T* const part_sum = job.bias_parts() + (job.round * job.parts() + part) * job.bias_elements();
-  for (int i = 0; i < group_vectors<T>; ++i) store(part_sum + g_group * group_channels + i * lanes<T>, sum[i]);
+  for (int i = 0; i < groups; ++i)
+    for (int k = 0; k < group_vectors<T>; ++k)
+      store(part_sum + (first_group + i) * group_channels + k * lanes<T>, sum[i][k]);
 }
 
 template <class T> void add_round(winograd_weight_gradient<T> const& job, int unit, T* scratch) {
