@@ -81,7 +81,7 @@ run_thread_tests() {
 }
 
 check_format() {
-  git ls-files '*.hpp' '*.cpp' '*.cu' '*.cuh' | xargs clang-format --dry-run -Werror
+  git ls-files '*.hpp' '*.cpp' '*.cu' '*.cuh' '*.inl' | xargs clang-format --dry-run -Werror
 }
 
 # A lean set of checks on a few files that include most of the library.

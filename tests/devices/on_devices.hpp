@@ -9,6 +9,7 @@
 
 #include "catch.hpp"
 #include "devices/cuda_rows.hpp"
+#include "devices/instruction_sets.hpp"
 #include "devices/window.hpp"
 #include "emulated_kernels.hpp"
 
@@ -60,15 +61,18 @@ template <int, int Several> inline constexpr std::array thread_counts{Several};
 template <int One, int Several> inline constexpr std::array thread_counts{One, Several};
 #endif
 
-/// Calls f(device) on the row's device in each way that must not change results: the cpu with one and three threads,
-/// the emulated device in both orders and with two workers, and the GPU if there is one. A sanitizer sees the same
-/// accesses in each of them, and races only where there are several threads: it gets one.
+/// Calls f(device) on the row's device in each way that must not change results: on the cpu each instruction set, with
+/// one thread and three; the emulated device in both orders and with two workers; and the GPU if there is one. A
+/// sanitizer sees the same accesses with any number of threads, and races only where there are several: it gets one.
 template <class Row, class F> void on_device(F f) {
   using device = typename Row::device;
   if constexpr (std::is_same_v<device, cpu>) {
-    for (int threads : thread_counts<1, 3>) {
-      cpu dev{threads};
-      f(dev);
+    for (auto const which : instruction_sets()) {
+      use_isa const scope{which};
+      for (int threads : thread_counts<1, 3>) {
+        cpu dev{threads};
+        f(dev);
+      }
     }
   } else if constexpr (std::is_same_v<device, emulated>) {
     for (int workers : thread_counts<1, 2>) {

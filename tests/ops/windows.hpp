@@ -10,32 +10,14 @@
 
 #include <unetdn/core/shape.hpp>
 #include <unetdn/core/view.hpp>
-#include <unetdn/cpu/isa.hpp>
 
 #include "catch.hpp"
+#include "devices/instruction_sets.hpp"
 
 namespace windows {
 
-/// The instruction sets that can be tested here.
-inline std::vector<unetdn::cpu_bodies::isa> instruction_sets() {
-  using unetdn::cpu_bodies::isa;
-  std::vector<isa> all;
-  for (isa const which : {isa::portable, isa::avx2, isa::avx512})
-    if (unetdn::cpu_bodies::supported(which)) all.push_back(which);
-  return all;
-}
-
-/// Runs on `which` until the end of the scope.
-class use_isa {
- public:
-  explicit use_isa(unetdn::cpu_bodies::isa which) { unetdn::cpu_bodies::use(which); }
-  ~use_isa() { unetdn::cpu_bodies::use(before_); }
-  use_isa(use_isa const&) = delete;
-  use_isa& operator=(use_isa const&) = delete;
-
- private:
-  unetdn::cpu_bodies::isa before_ = unetdn::cpu_bodies::active_isa();
-};
+using unetdn::test::instruction_sets;
+using unetdn::test::use_isa;
 
 /// Values in [-1, 1], a function of the seed; exact in float.
 template <class T = double> std::vector<T> random_values(std::size_t count, unsigned seed) {

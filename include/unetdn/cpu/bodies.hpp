@@ -85,8 +85,8 @@ namespace unetdn::cpu_bodies::avx512 {
 
 namespace unetdn::cpu_bodies {
 
-/// The bodies that run (see active_isa()): `Table` is forward_bodies<T>, loss_bodies<T>, gradient_bodies<T>,
-/// winograd_bodies<T> or winograd_gradient_bodies<T>.
+/// The bodies that run (see active_isa()): `Table` is forward_bodies<T>, activation_bodies<T>,
+/// loss_bodies<T>, gradient_bodies<T>, winograd_bodies<T> or winograd_gradient_bodies<T>.
 template <class Table> Table const& bodies() {
   switch (active_isa()) {
 #if UNETDN_X86_BODIES
@@ -104,6 +104,8 @@ template <class Table> Table const& bodies() {
 // They are in the library unetdn::compiled.
 extern template forward_bodies<float> const& bodies();
 extern template forward_bodies<double> const& bodies();
+extern template activation_bodies<float> const& bodies();
+extern template activation_bodies<double> const& bodies();
 extern template loss_bodies<float> const& bodies();
 extern template loss_bodies<double> const& bodies();
 extern template gradient_bodies<float> const& bodies();

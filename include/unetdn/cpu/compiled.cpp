@@ -7,6 +7,8 @@ namespace unetdn::cpu_bodies {
 
 template forward_bodies<float> const& bodies();
 template forward_bodies<double> const& bodies();
+template activation_bodies<float> const& bodies();
+template activation_bodies<double> const& bodies();
 template loss_bodies<float> const& bodies();
 template loss_bodies<double> const& bodies();
 template gradient_bodies<float> const& bodies();

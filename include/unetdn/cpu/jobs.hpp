@@ -295,6 +295,14 @@ template <class T> struct forward_bodies {
   void (*pool_forward_row)(pool_forward<T> const&, int unit);
 };
 
+/// Of runs of elements. The output may be one of the inputs.
+template <class T> struct activation_bodies {
+  void (*relu_forward)(T const* x, T* y, std::int64_t elements);
+  void (*relu_backward)(T const* y, T const* dy, T* dx, std::int64_t elements);
+  void (*sigmoid_forward)(T const* x, T* y, std::int64_t elements);
+  void (*sigmoid_backward)(T const* y, T const* dy, T* dx, std::int64_t elements);
+};
+
 template <class T> struct loss_bodies {
   /// to[i] = taps[0] rows[0][i] + ... + taps[count - 1] rows[count - 1][i], for i < elements.
   void (*filter_rows)(T const* taps, T const* const* rows, int count, T* to, std::int64_t elements);

@@ -28,15 +28,38 @@ template <class F> void for_each_row(cpu& dev, int n, int h, std::int64_t row_wo
   });
 }
 
-/// y[element] = f(x[element]) for all elements of two windows of equal extents, which may be the same window.
-template <class X, class Y, class F> void map_elements(cpu& dev, view<X> x, view<Y> y, F&& f) {
-  for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
-    for (int column = 0; column < y.w; ++column) {
-      X* const from = x.pixel(image, row, column);
-      Y* const to = y.pixel(image, row, column);
-      for (int channel = 0; channel < y.c; ++channel) to[channel] = f(from[channel], to[channel]);
-    }
+/// Calls f(elements, address in each of the windows) for runs of elements that lie side by side in all of them, as long
+/// as memory and the threads allow.
+template <class F, class First, class... Others>
+void for_each_run(cpu& dev, F&& f, view<First> first, view<Others>... others) {
+  collapse(first, others...);
+  if (std::int64_t(first.n) * first.h * first.w == 1) {
+    constexpr std::int64_t segment = 1 << 14;
+    dev.parallel(static_cast<int>(ceil_div<std::int64_t>(first.c, segment)), [&](int s, int) {
+      std::int64_t const begin = s * segment;
+      f(std::min(segment, first.c - begin), first.data + begin, others.data + begin...);
+    });
+    return;
+  }
+  auto const dense = [](auto const& v) { return v.w == 1 || v.pixel_stride == v.c; };
+  bool const rows_are_runs = dense(first) && (... && dense(others));
+  for_each_row(dev, first.n, first.h, std::int64_t(first.w) * first.c, [&](int image, int row) {
+    if (rows_are_runs)
+      return f(std::int64_t(first.w) * first.c, first.pixel(image, row, 0), others.pixel(image, row, 0)...);
+    for (int column = 0; column < first.w; ++column)
+      f(std::int64_t(first.c), first.pixel(image, row, column), others.pixel(image, row, column)...);
   });
+}
+
+/// y[element] = f(x[element], y[element]) for all elements of two windows of equal extents, which may be the same
+/// window.
+template <class X, class Y, class F> void map_elements(cpu& dev, view<X> x, view<Y> y, F&& f) {
+  for_each_run(
+      dev,
+      [&](std::int64_t elements, X* from, Y* to) {
+        for (std::int64_t i = 0; i < elements; ++i) to[i] = f(from[i], to[i]);
+      },
+      x, y);
 }
 
 /// The launch of an element-wise kernel over a window: one piece of `size` elements a thread.

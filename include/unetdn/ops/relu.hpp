@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include <unetdn/core/collapse.hpp>
+#include <unetdn/cpu/bodies.hpp>
 #include <unetdn/kernels/relu.hpp>
 #include <unetdn/ops/elementwise.hpp>
 
@@ -20,7 +21,11 @@ template <class T, class Device> void relu_forward(Device& dev, view<std::type_i
   detail::check_same_shape("relu_forward", x, y);
   if (y.size() == 0) return;
   if constexpr (std::is_same_v<Device, cpu>) {
-    detail::map_elements(dev, x, y, [](T v, T) { return v < 0 ? T(0) : v; });
+    detail::for_each_run(
+        dev,
+        [body = cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().relu_forward](
+            std::int64_t elements, T const* from, T* to) { body(from, to, elements); },
+        x, y);
   } else {
     detail::collapse(x, y);
     kernels::relu_forward<T> const kernel{x, y, detail::all_aligned(x, y)};
@@ -38,14 +43,11 @@ void relu_backward(Device& dev, view<std::type_identity_t<T> const> y, view<std:
   detail::check_same_shape("relu_backward", y, dx);
   if (dx.size() == 0) return;
   if constexpr (std::is_same_v<Device, cpu>) {
-    detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
-      for (int column = 0; column < y.w; ++column) {
-        T const* const out = y.pixel(image, row, column);
-        T const* const up = dy.pixel(image, row, column);
-        T* const down = dx.pixel(image, row, column);
-        for (int channel = 0; channel < y.c; ++channel) down[channel] = out[channel] <= 0 ? T(0) : up[channel];
-      }
-    });
+    detail::for_each_run(
+        dev,
+        [body = cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().relu_backward](
+            std::int64_t elements, T const* out, T const* up, T* down) { body(out, up, down, elements); },
+        y, dy, dx);
   } else {
     detail::collapse(y, dy, dx);
     kernels::relu_backward<T> const kernel{y, dy, dx, detail::all_aligned(y, dy, dx)};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-#include <cmath>
 #include <type_traits>
 
+#include <unetdn/cpu/bodies.hpp>
 #include <unetdn/kernels/sigmoid.hpp>
 #include <unetdn/ops/elementwise.hpp>
 
@@ -20,7 +20,11 @@ template <class T, class Device> void sigmoid_forward(Device& dev, view<std::typ
   detail::check_same_shape("sigmoid_forward", x, y);
   if (y.size() == 0) return;
   if constexpr (std::is_same_v<Device, cpu>) {
-    detail::map_elements(dev, x, y, [](T v, T) { return T(1) / (T(1) + std::exp(-v)); });
+    detail::for_each_run(
+        dev,
+        [body = cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().sigmoid_forward](
+            std::int64_t elements, T const* from, T* to) { body(from, to, elements); },
+        x, y);
   } else {
     detail::collapse(x, y);
     launch(dev, detail::elementwise_grid<kernels::sigmoid_forward<T>>("sigmoid_forward", y),
@@ -38,14 +42,11 @@ void sigmoid_backward(Device& dev, view<std::type_identity_t<T> const> y, view<s
   detail::check_same_shape("sigmoid_backward", y, dx);
   if (dx.size() == 0) return;
   if constexpr (std::is_same_v<Device, cpu>) {
-    detail::for_each_row(dev, y.n, y.h, std::int64_t(y.w) * y.c, [&](int image, int row) {
-      for (int column = 0; column < y.w; ++column) {
-        T const* const s = y.pixel(image, row, column);
-        T const* const up = dy.pixel(image, row, column);
-        T* const down = dx.pixel(image, row, column);
-        for (int channel = 0; channel < y.c; ++channel) down[channel] = up[channel] * s[channel] * (T(1) - s[channel]);
-      }
-    });
+    detail::for_each_run(
+        dev,
+        [body = cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().sigmoid_backward](
+            std::int64_t elements, T const* out, T const* up, T* down) { body(out, up, down, elements); },
+        y, dy, dx);
   } else {
     detail::collapse(y, dy, dx);
     launch(dev, detail::elementwise_grid<kernels::sigmoid_backward<T>>("sigmoid_backward", dx),

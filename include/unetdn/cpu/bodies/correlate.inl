@@ -202,8 +202,8 @@ template <class T> void correlate(correlation<T> const& job, int unit, T* scratc
   T* const sums = scratch + job.layout.elements();
   T* const tile_weights = sums + job.sums_elements();
   pack_block(job.x, image, row, col, job.layout, packed);
-  for (int p = 0; p < job.phases; ++p)
-    for (int panel = first_panel; panel < last_panel; ++panel)
+  for (int panel = first_panel; panel < last_panel; ++panel)
+    for (int p = 0; p < job.phases; ++p)
       correlate_panel(job, job.phase_list[p], image, row, col, panel, packed, tile_weights, sums);
 }
 

@@ -2,8 +2,7 @@
 // The loss, row by row, and the separable filter in it. Included by bodies/all.inl.
 
 /// Two vectors at once: a tap is then broadcast once for both, and their sums hide each other's latency.
-template <class T>
-void filter_rows(T const* taps, T const* const* rows, int count, T* to, std::int64_t elements) {
+template <class T> void filter_rows(T const* taps, T const* const* rows, int count, T* to, std::int64_t elements) {
   constexpr int width = 2 * lanes<T>;
   std::int64_t i = 0;
   for (; i + width <= elements; i += width) {

@@ -32,13 +32,6 @@ inline void finish_gradient(pool_backward<T> const& job, vec<T> x, vec<T> scatte
   store_part(dx, d, count);
 }
 
-/// Calls f(c, count) for the vectors of channels c to c + count - 1; with a constant where all lanes exist.
-template <class T, class F> inline void each_vector(int channels, F f) {
-  int c = 0;
-  for (; c + lanes<T> <= channels; c += lanes<T>) f(c, lanes<T>);
-  if (c < channels) f(c, channels - c);
-}
-
 template <class T> inline void unpool_window(pool_backward<T> const& job, int image, int row, int col) {
   std::ptrdiff_t const right = job.x.pixel_stride, down = job.x.row_stride;
   std::ptrdiff_t const dx_right = job.dx.pixel_stride, dx_down = job.dx.row_stride;

@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a step of training does to flat arrays of parameters. Included by bodies/all.inl.
 
-// The bits of floating-point numbers, as signed integers.
-template <class T> struct bits_of;
-template <> struct bits_of<float> {
-  typedef std::int32_t type __attribute__((vector_size(UNETDN_VECTOR_BYTES)));
+/// What square_root needs to know of a type.
+template <class T> struct square_root_of;
+template <> struct square_root_of<float> {
   static constexpr std::int32_t first_guess = 0x5f3759df;
   static constexpr int rounds = 3;
 };
-template <> struct bits_of<double> {
-  typedef std::int64_t type __attribute__((vector_size(UNETDN_VECTOR_BYTES)));
+template <> struct square_root_of<double> {
   static constexpr std::int64_t first_guess = 0x5fe6eb50c7b537a9;
   static constexpr int rounds = 4;
 };
 
-/// sqrt(x) to the last bit or two for normal x >= 0; 0 for 0. Halving the exponent's bits gives 1 / sqrt(x) within 3.5 %,
-/// each of Newton's rounds squares the error, and a last one on the root itself takes off what rounding left. The vector
-/// types have no square root of their own, and one lane after another would be slower than the memory.
+/// sqrt(x) to the last bit or two for normal x >= 0; 0 for 0. Halving the exponent's bits gives 1 / sqrt(x) to within
+/// 0.035 of it, each of Newton's rounds squares the error, and a last one on the root itself takes off what rounding
+/// left. The vector types have no square root of their own, and one lane after another would be slower than the memory.
 template <class T> inline vec<T> square_root(vec<T> x) {
-  using bits = bits_of<T>;
-  vec<T> inverse = (vec<T>)(bits::first_guess - ((typename bits::type)x >> 1));
+  using type = square_root_of<T>;
+  vec<T> inverse = (vec<T>)(type::first_guess - ((bits<T>)x >> 1));
   UNETDN_UNROLL_TILE
-  for (int i = 0; i < bits::rounds; ++i) inverse = inverse * (T(1.5) - T(0.5) * x * inverse * inverse);
+  for (int i = 0; i < type::rounds; ++i) inverse = inverse * (T(1.5) - T(0.5) * x * inverse * inverse);
   vec<T> const root = x * inverse;
   return root + T(0.5) * inverse * (x - root * root);
 }

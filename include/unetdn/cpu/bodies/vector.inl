@@ -7,6 +7,12 @@ template <class T> inline constexpr int lanes = UNETDN_VECTOR_BYTES / int(sizeof
 /// Vectors of a group of channels.
 template <class T> inline constexpr int group_vectors = group_channels / lanes<T>;
 
+/// The bits of a vector's numbers, as signed integers: a cast from one to the other keeps them.
+template <class T> struct bits_of;
+template <> struct bits_of<float> { typedef std::int32_t type __attribute__((vector_size(UNETDN_VECTOR_BYTES))); };
+template <> struct bits_of<double> { typedef std::int64_t type __attribute__((vector_size(UNETDN_VECTOR_BYTES))); };
+template <class T> using bits = typename bits_of<T>::type;
+
 // memcpy is the load without a promise of alignment; compilers make it one instruction.
 template <class T> inline vec<T> load(T const* p) {
   vec<T> v;
@@ -28,6 +34,13 @@ template <class T> inline void store_part(T* p, vec<T> v, int count) {
     return;
   }
   for (int i = 0; i < count; ++i) p[i] = v[i];
+}
+
+/// Calls f(i, count) for the vectors of elements i to i + count - 1; with a constant where all lanes exist.
+template <class T, class Index, class F> inline void each_vector(Index elements, F f) {
+  Index i = 0;
+  for (; i + lanes<T> <= elements; i += lanes<T>) f(i, lanes<T>);
+  if (i < elements) f(i, static_cast<int>(elements - i));
 }
 
 /// x - 0 folds to one broadcast instruction; 0 + x would not, because of -0.

@@ -113,8 +113,8 @@ template <class T> inline std::ptrdiff_t sums_point(winograd_correlation<T> cons
   return std::ptrdiff_t(job.blocks.size) * width + winograd_gap;
 }
 
-/// sums (+)= products of `tiles` tiles' transformed inputs v and the transformed weights u at one point, over `channels`
-/// channels.
+/// sums (+)= products of `tiles` tiles' transformed inputs v and the transformed weights u at one point, over
+/// `channels` channels.
 template <class T>
 inline void multiply_point(winograd_correlation<T> const& job, int point, int tiles, int channels, T const* v,
                            winograd_weights<T> const& u, T* sums, bool add) {
@@ -291,8 +291,7 @@ template <class T> void correlate_tiles(winograd_correlation<T> const& job, int 
   for (int panel = 0; panel < panels; ++panel)
     each_span(job, panel, [&](winograd_span span) {
       T* const sums = job.sums(scratch, panel);
-      if (!job.by_points)
-        multiply_points(job, tiles, job.channels(), scratch, shared_weights(job, span), sums, false);
+      if (!job.by_points) multiply_points(job, tiles, job.channels(), scratch, shared_weights(job, span), sums, false);
       finish_tiles(job, span, first, tiles, sums);
     });
   if (job.past_caches) order_stores();
