@@ -104,7 +104,7 @@ template <class T> void transform_round(winograd_weight_gradient<T> const& job, 
   int const groups = std::min(job.bundle_groups, (of_x ? job.x_groups() : job.g_groups()) - first_group);
   T* const v = (of_x ? job.shared : job.transformed_g()) + first_group * job.group_elements();
   std::ptrdiff_t const point = job.point_elements(of_x ? job.x_groups() : job.g_groups());
-  vec<T> sum[job.bundle_groups][group_vectors<T>]{};
+  vec<T> sum[winograd_weight_gradient<T>::bundle_groups][group_vectors<T>]{};
   for (int t = first; t < last; ++t) {
     auto const tile = job.tiles.at(round_begin + t);
     for (int i = 0; i < groups; ++i) {
