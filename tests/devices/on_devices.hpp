@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <array>
+#include <map>
 #include <tuple>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include <unetdn/core/sanitizer.hpp>
 #include <unetdn/devices/cpu.hpp>
@@ -60,6 +63,21 @@ template <int, int Several> inline constexpr std::array thread_counts{Several};
 #else
 template <int One, int Several> inline constexpr std::array thread_counts{One, Several};
 #endif
+
+/// What runs of on_device gave, which must be equal bits; on the cpu for each instruction set, since some have fused
+/// multiply-adds.
+class equal_runs {
+ public:
+  void add(std::vector<double> run) {
+    auto const [first, is_first] = first_.try_emplace(cpu_bodies::active_isa(), std::move(run));
+    equal_ = equal_ && (is_first || first->second == run);
+  }
+  explicit operator bool() const { return equal_; }
+
+ private:
+  std::map<cpu_bodies::isa, std::vector<double>> first_;
+  bool equal_ = true;
+};
 
 /// Calls f(device) on the row's device in each way that must not change results: on the cpu each instruction set, with
 /// one thread and three; the emulated device in both orders and with two workers; and the GPU if there is one. A

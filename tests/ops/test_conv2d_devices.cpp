@@ -235,24 +235,19 @@ std::vector<double> check_passes(Device& dev, conv_case const& c, Read read) {
   return y;
 }
 
-/// Whether all runs gave the same bits.
-bool all_equal(std::vector<std::vector<double>> const& runs) {
-  return std::all_of(runs.begin(), runs.end(), [&](auto const& r) { return r == runs[0]; });
-}
-
 /// Compares all passes of each case on the row's device with their definitions, on operands as they are.
 template <class Row, class Cases> void check_cases(Cases const& list) {
   using T = typename Row::element;
   using device = typename Row::device;
   for (conv_case const& c : list) {
-    std::vector<std::vector<double>> runs;
+    equal_runs runs;
     on_device<Row>([&](device& dev) {
-      runs.push_back(check_passes<T>(dev, c, [](double v) { return v; }));
+      runs.add(check_passes<T>(dev, c, [](double v) { return v; }));
       // Loads of matrices cost as many cycles as they have rows; more, where two rows of one meet in a bank.
       if constexpr (std::is_same_v<device, emulated>) CHECK(dev.row_conflicts() == 0);
     });
     INFO(label(c));
-    CHECK(all_equal(runs));
+    CHECK(runs);
   }
 }
 

@@ -130,10 +130,6 @@ std::vector<double> plus(std::vector<double> a, std::vector<double> const& b, do
   for (std::size_t i = 0; i < a.size(); ++i) a[i] += factor * b[i];
   return a;
 }
-bool all_equal(std::vector<std::vector<double>> const& runs) {
-  return std::all_of(runs.begin(), runs.end(), [&](auto const& r) { return r == runs[0]; });
-}
-
 /// A loss and a scale of its gradient in device memory.
 template <class Device> struct device_loss {
   Device& dev;
@@ -157,7 +153,7 @@ TEMPLATE_LIST_TEST_CASE("the output layer's forward pass is its definition on wi
   using T = typename TestType::element;
   using device = typename TestType::device;
   for (layer_case const& c : cases) {
-    std::vector<std::vector<double>> runs;
+    equal_runs runs;
     on_device<TestType>([&](device& dev) {
       INFO(label(c));
       problem<T, device> p{dev, c};
@@ -175,10 +171,10 @@ TEMPLATE_LIST_TEST_CASE("the output layer's forward pass is its definition on wi
       CHECK(distance(y, reference::sigmoid_forward(p.sums(true))) <= tolerance);
       CHECK(dev.scratch_bytes() <= output_layer_scratch_bytes<T>(dev, p.s, p.x_shape, false));
       y.insert(y.end(), with_residual.begin(), with_residual.end());
-      runs.push_back(y);
+      runs.add(y);
     });
     INFO(label(c));
-    CHECK(all_equal(runs));
+    CHECK(runs);
   }
 }
 
@@ -222,7 +218,7 @@ TEMPLATE_LIST_TEST_CASE("the output layer's gradients are their definitions on w
 TEMPLATE_LIST_TEST_CASE("the output layer computes a loss and its gradient in the same pass", "", gpu_rows) {
   using T = typename TestType::element;
   for (layer_case const& c : cases) {
-    std::vector<std::vector<double>> runs;
+    equal_runs runs;
     on_device<TestType>([&](auto& dev) {
       using device = std::remove_reference_t<decltype(dev)>;
       INFO(label(c));
@@ -266,7 +262,7 @@ TEMPLATE_LIST_TEST_CASE("the output layer computes a loss and its gradient in th
         }
       }
       CHECK(dev.scratch_bytes() <= output_layer_scratch_bytes<T>(dev, p.s, p.x_shape, true));
-      runs.push_back(all);
+      runs.add(all);
 
       // Without a scale it is 1; NaN shows in the loss.
       pointwise_loss<T> const unscaled{true, target.view(), other.view(), out.loss()};
@@ -282,7 +278,7 @@ TEMPLATE_LIST_TEST_CASE("the output layer computes a loss and its gradient in th
       CHECK(std::isnan(out.read()));
     });
     INFO(label(c));
-    CHECK(all_equal(runs));
+    CHECK(runs);
   }
 }
 
