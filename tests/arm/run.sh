@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # tests/arm/run.sh
 # Compiles the portable bodies for 64-bit ARM and runs tests of small shapes under qemu: the bits of the random numbers,
-# convolutions and pooling against their definitions, and the network against PyTorch's results.
+# convolutions, pooling and the sigmoid against their definitions, and the network against PyTorch's results.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 for tool in aarch64-linux-gnu-g++ qemu-aarch64; do
@@ -31,6 +31,7 @@ tests/catch_main.cpp -O0
 tests/networks/test_unet_golden.cpp -O1
 tests/ops/test_conv2d.cpp -O1
 tests/ops/test_max_pool2d.cpp -O1
+tests/ops/test_sigmoid.cpp -O1
 include/unetdn/cpu/compiled.cpp -O2
 tests/ops/test_conv_transpose2d.cpp -O1
 tests/core/random_hash.cpp -O2
@@ -56,6 +57,8 @@ test_conv_transpose2d
 conv_transpose2d agrees*,conv_transpose2d's gradients*,conv_transpose2d's mask*
 test_max_pool2d
 max_pool2d is its definition on every instruction set*
+test_sigmoid
+sigmoid is near its definition*
 test_unet_golden
 *
 END

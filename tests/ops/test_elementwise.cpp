@@ -13,7 +13,7 @@ using namespace unetdn::test;
 
 namespace {
 
-/// The last one is split into several chunks of rows on the cpu.
+/// The last one is split into several chunks on the cpu: of elements, or of rows where it is not dense.
 std::vector<shape> cases() {
   std::vector<shape> all(std::begin(awkward_shapes), std::end(awkward_shapes));
   all.push_back({2, 65, 31, 9});

@@ -130,6 +130,7 @@ std::vector<double> plus(std::vector<double> a, std::vector<double> const& b, do
   for (std::size_t i = 0; i < a.size(); ++i) a[i] += factor * b[i];
   return a;
 }
+
 /// A loss and a scale of its gradient in device memory.
 template <class Device> struct device_loss {
   Device& dev;

@@ -97,6 +97,27 @@ TEMPLATE_LIST_TEST_CASE("sigmoid saturates without overflow and keeps NaN", "", 
   });
 }
 
+TEMPLATE_TEST_CASE("sigmoid is near its definition, however small it is", "", float, double) {
+  using T = TestType;
+  for (auto const which : instruction_sets()) {
+    use_isa const scope{which};
+    cpu dev{1};
+    std::vector<T> x, y;
+    for (int i = -80 * 128; i <= 30 * 128; ++i) x.push_back(T(i) / 128);
+    if (std::is_same_v<T, double>) x.push_back(-700);
+    y.resize(x.size());
+    int const count = static_cast<int>(x.size());
+    sigmoid_forward<T>(dev, {x.data(), 1, 1, 1, count}, view<T>{y.data(), 1, 1, 1, count});
+    long double worst = 0;
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      long double const exact = 1 / (1 + std::exp(-static_cast<long double>(x[i])));
+      worst = std::max(worst, std::abs(y[i] - exact) / exact);
+    }
+    INFO(cpu_bodies::name(which));
+    CHECK(worst <= 3 * unit_roundoff<T>());
+  }
+}
+
 TEST_CASE("sigmoid's gradient is the limit of its differences") {
   cpu dev{1};
   shape const s{1, 3, 5, 7};

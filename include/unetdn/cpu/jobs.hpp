@@ -295,12 +295,10 @@ template <class T> struct forward_bodies {
   void (*pool_forward_row)(pool_forward<T> const&, int unit);
 };
 
-/// Of runs of elements. The output may be one of the inputs.
+/// Of runs of elements; y may be x.
 template <class T> struct activation_bodies {
   void (*relu_forward)(T const* x, T* y, std::int64_t elements);
-  void (*relu_backward)(T const* y, T const* dy, T* dx, std::int64_t elements);
   void (*sigmoid_forward)(T const* x, T* y, std::int64_t elements);
-  void (*sigmoid_backward)(T const* y, T const* dy, T* dx, std::int64_t elements);
 };
 
 template <class T> struct loss_bodies {
@@ -323,6 +321,9 @@ template <class T> struct gradient_bodies {
   void (*pool_backward_row)(pool_backward<T> const&, int unit);
   void (*update_weights)(adamw_update<T> const&, std::int64_t begin, std::int64_t end);
   double (*squared_norm)(T const* x, std::int64_t elements);
+  /// Of runs of elements; dx may be dy.
+  void (*relu_backward)(T const* y, T const* dy, T* dx, std::int64_t elements);
+  void (*sigmoid_backward)(T const* y, T const* dy, T* dx, std::int64_t elements);
 };
 
 }  // namespace unetdn::cpu_bodies

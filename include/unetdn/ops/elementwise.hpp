@@ -15,12 +15,13 @@ namespace unetdn {
 
 namespace detail {
 
-/// Calls f(image, row) for all rows of n pictures of h rows, spread over the threads in chunks of about `work`
-/// elements, `row_work` of them a row.
-template <class F> void for_each_row(cpu& dev, int n, int h, std::int64_t row_work, F&& f) {
-  constexpr std::int64_t work = 1 << 14;  // a chunk must outlast the few hundred nanoseconds that claiming it costs
+/// Elements that a thread takes at once: they must outlast the few hundred nanoseconds that claiming them costs.
+inline constexpr std::int64_t chunk_elements = 1 << 14;
+
+/// Calls f(image, row) for all rows of n pictures of h rows, `row_elements` each, spread over the threads.
+template <class F> void for_each_row(cpu& dev, int n, int h, std::int64_t row_elements, F&& f) {
   std::int64_t const rows = std::int64_t(n) * h;
-  std::int64_t const per_chunk = std::max<std::int64_t>(1, work / std::max<std::int64_t>(1, row_work));
+  std::int64_t const per_chunk = std::max<std::int64_t>(1, chunk_elements / std::max<std::int64_t>(1, row_elements));
   dev.parallel(static_cast<int>(ceil_div(rows, per_chunk)), [&](int chunk, int) {
     std::int64_t const end = std::min(rows, (chunk + 1) * per_chunk);
     for (std::int64_t row = chunk * per_chunk; row < end; ++row)
@@ -28,38 +29,40 @@ template <class F> void for_each_row(cpu& dev, int n, int h, std::int64_t row_wo
   });
 }
 
-/// Calls f(elements, address in each of the windows) for runs of elements that lie side by side in all of them, as long
-/// as memory and the threads allow.
+/// for_each_run() of windows that are one run. False, and nothing done, where they are not.
 template <class F, class First, class... Others>
-void for_each_run(cpu& dev, F&& f, view<First> first, view<Others>... others) {
+bool for_each_chunk(cpu& dev, F&& f, view<First> first, view<Others>... others) {
   collapse(first, others...);
-  if (std::int64_t(first.n) * first.h * first.w == 1) {
-    constexpr std::int64_t segment = 1 << 14;
-    dev.parallel(static_cast<int>(ceil_div<std::int64_t>(first.c, segment)), [&](int s, int) {
-      std::int64_t const begin = s * segment;
-      f(std::min(segment, first.c - begin), first.data + begin, others.data + begin...);
-    });
-    return;
-  }
+  if (std::int64_t(first.n) * first.h * first.w != 1) return false;
+  dev.parallel(static_cast<int>(ceil_div<std::int64_t>(first.c, chunk_elements)), [&](int chunk, int) {
+    std::int64_t const begin = chunk * chunk_elements;
+    f(first.data + begin, others.data + begin..., std::min(chunk_elements, first.c - begin));
+  });
+  return true;
+}
+
+/// Calls f(address in each of the windows..., elements) for runs of elements that lie side by side in all of them:
+/// chunks of dense windows, rows, or pixels. They are spread over the threads.
+template <class F, class First, class... Others>
+void for_each_run(cpu& dev, F&& f, view<First> const& first, view<Others> const&... others) {
+  if (for_each_chunk(dev, f, first, others...)) return;
   auto const dense = [](auto const& v) { return v.w == 1 || v.pixel_stride == v.c; };
   bool const rows_are_runs = dense(first) && (... && dense(others));
-  for_each_row(dev, first.n, first.h, std::int64_t(first.w) * first.c, [&](int image, int row) {
-    if (rows_are_runs)
-      return f(std::int64_t(first.w) * first.c, first.pixel(image, row, 0), others.pixel(image, row, 0)...);
+  std::int64_t const row_elements = std::int64_t(first.w) * first.c;
+  for_each_row(dev, first.n, first.h, row_elements, [&](int image, int row) {
+    if (rows_are_runs) return f(first.pixel(image, row, 0), others.pixel(image, row, 0)..., row_elements);
     for (int column = 0; column < first.w; ++column)
-      f(std::int64_t(first.c), first.pixel(image, row, column), others.pixel(image, row, column)...);
+      f(first.pixel(image, row, column), others.pixel(image, row, column)..., std::int64_t(first.c));
   });
 }
 
 /// y[element] = f(x[element], y[element]) for all elements of two windows of equal extents, which may be the same
 /// window.
 template <class X, class Y, class F> void map_elements(cpu& dev, view<X> x, view<Y> y, F&& f) {
-  for_each_run(
-      dev,
-      [&](std::int64_t elements, X* from, Y* to) {
-        for (std::int64_t i = 0; i < elements; ++i) to[i] = f(from[i], to[i]);
-      },
-      x, y);
+  auto const map_run = [&](X* from, Y* to, std::int64_t elements) {
+    for (std::int64_t i = 0; i < elements; ++i) to[i] = f(from[i], to[i]);
+  };
+  for_each_run(dev, map_run, x, y);
 }
 
 /// The launch of an element-wise kernel over a window: one piece of `size` elements a thread.

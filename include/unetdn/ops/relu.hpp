@@ -21,11 +21,7 @@ template <class T, class Device> void relu_forward(Device& dev, view<std::type_i
   detail::check_same_shape("relu_forward", x, y);
   if (y.size() == 0) return;
   if constexpr (std::is_same_v<Device, cpu>) {
-    detail::for_each_run(
-        dev,
-        [body = cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().relu_forward](
-            std::int64_t elements, T const* from, T* to) { body(from, to, elements); },
-        x, y);
+    detail::for_each_run(dev, cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().relu_forward, x, y);
   } else {
     detail::collapse(x, y);
     kernels::relu_forward<T> const kernel{x, y, detail::all_aligned(x, y)};
@@ -43,11 +39,7 @@ void relu_backward(Device& dev, view<std::type_identity_t<T> const> y, view<std:
   detail::check_same_shape("relu_backward", y, dx);
   if (dx.size() == 0) return;
   if constexpr (std::is_same_v<Device, cpu>) {
-    detail::for_each_run(
-        dev,
-        [body = cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().relu_backward](
-            std::int64_t elements, T const* out, T const* up, T* down) { body(out, up, down, elements); },
-        y, dy, dx);
+    detail::for_each_run(dev, cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().relu_backward, y, dy, dx);
   } else {
     detail::collapse(y, dy, dx);
     kernels::relu_backward<T> const kernel{y, dy, dx, detail::all_aligned(y, dy, dx)};

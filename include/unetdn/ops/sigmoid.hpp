@@ -20,11 +20,7 @@ template <class T, class Device> void sigmoid_forward(Device& dev, view<std::typ
   detail::check_same_shape("sigmoid_forward", x, y);
   if (y.size() == 0) return;
   if constexpr (std::is_same_v<Device, cpu>) {
-    detail::for_each_run(
-        dev,
-        [body = cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().sigmoid_forward](
-            std::int64_t elements, T const* from, T* to) { body(from, to, elements); },
-        x, y);
+    detail::for_each_run(dev, cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().sigmoid_forward, x, y);
   } else {
     detail::collapse(x, y);
     launch(dev, detail::elementwise_grid<kernels::sigmoid_forward<T>>("sigmoid_forward", y),
@@ -42,11 +38,7 @@ void sigmoid_backward(Device& dev, view<std::type_identity_t<T> const> y, view<s
   detail::check_same_shape("sigmoid_backward", y, dx);
   if (dx.size() == 0) return;
   if constexpr (std::is_same_v<Device, cpu>) {
-    detail::for_each_run(
-        dev,
-        [body = cpu_bodies::bodies<cpu_bodies::activation_bodies<T>>().sigmoid_backward](
-            std::int64_t elements, T const* out, T const* up, T* down) { body(out, up, down, elements); },
-        y, dy, dx);
+    detail::for_each_run(dev, cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().sigmoid_backward, y, dy, dx);
   } else {
     detail::collapse(y, dy, dx);
     launch(dev, detail::elementwise_grid<kernels::sigmoid_backward<T>>("sigmoid_backward", dx),

@@ -18,7 +18,7 @@ template <class T> void relu_gradient_of_run(T const* y, T const* dy, T* dx, std
 template <class T> struct exponential_of;
 template <> struct exponential_of<float> {
   static constexpr int mantissa = 23, bias = 127, degree = 7;
-  static constexpr float lowest = -87.3f, highest = 89.f;  // where the result is normal, and where it is infinite
+  static constexpr float lowest = -87.3f, highest = 89.f;  // whose results are normal, and infinite
   static constexpr float round = 0x1.8p23f;                // adding it rounds to a whole number
 };
 template <> struct exponential_of<double> {
@@ -36,13 +36,14 @@ template <class T> struct exponential_series {
 };
 template <class T> inline constexpr exponential_series<T> taylor{};
 
-/// e^v to a few roundings: 2^n times the Taylor series of e^r, v = n ln 2 + r with |r| <= ln(2) / 2. Below the lowest
-/// normal number it stops there; NaN stays.
+/// e^v to a few roundings: 2^n times the Taylor series of e^r, v = n ln 2 + r with |r| <= ln(2) / 2. It stops at the
+/// lowest normal number, and is infinite half a power of two early; NaN stays.
 template <class T> UNETDN_ALWAYS_INLINE vec<T> exponential(vec<T> v) {
   using type = exponential_of<T>;
   v = v < type::lowest ? broadcast(type::lowest) : v;
   v = v > type::highest ? broadcast(type::highest) : v;
-  vec<T> const shifted = rounded<T>(v * T(1.44269504088896340736)) + type::round;  // / ln 2
+  // Divided by ln 2; what is added and taken away again must not cancel before it has rounded.
+  vec<T> const shifted = rounded<T>(rounded<T>(v * T(1.44269504088896340736)) + type::round);
   vec<T> const n = shifted - type::round;
   // ln 2 in two parts, of which the first has so few bits that n times it is exact.
   vec<T> const r = (v - n * T(0.693145751953125)) - n * T(1.42860682030941723212e-6);

@@ -22,18 +22,16 @@ template <class Table> inline constexpr Table table{};
 
 template <class T> inline constexpr forward_bodies<T> table<forward_bodies<T>>{correlate<T>, pool_forward_row<T>};
 
-template <class T>
-inline constexpr activation_bodies<T> table<activation_bodies<T>>{relu_of_run<T>, relu_gradient_of_run<T>,
-                                                                  sigmoid_of_run<T>, sigmoid_gradient_of_run<T>};
+template <class T> inline constexpr activation_bodies<T> table<activation_bodies<T>>{relu_of_run<T>, sigmoid_of_run<T>};
 
 template <class T>
 inline constexpr loss_bodies<T> table<loss_bodies<T>>{filter_rows<T>, multiply_rows<T>, differentiate_ssim<T>,
                                                       collect_ssim<T>, compare_rows<T>};
 
 template <class T>
-inline constexpr gradient_bodies<T> table<gradient_bodies<T>>{sum_weight_gradient<T>, sum_parts<T>,
-                                                              transpose_weights<T>,   pool_backward_row<T>,
-                                                              update_weights<T>,      squared_norm<T>};
+inline constexpr gradient_bodies<T> table<gradient_bodies<T>>{
+    sum_weight_gradient<T>, sum_parts<T>,    transpose_weights<T>,    pool_backward_row<T>,
+    update_weights<T>,      squared_norm<T>, relu_gradient_of_run<T>, sigmoid_gradient_of_run<T>};
 
 template <class T>
 inline constexpr winograd_bodies<T> table<winograd_bodies<T>>{share_weights<T>, correlate_tiles<T>, share_input<T>,
