@@ -98,6 +98,23 @@ TEMPLATE_TEST_CASE("noise is the deviate of each element, times sigma / 255", ""
   }
 }
 
+TEST_CASE("deviates have the bits of their definition on every instruction set, wherever they begin") {
+  random_key const key{0x123456789abcdef, 7, random_stream::noise};
+  for (auto const which : test::instruction_sets()) {
+    test::use_isa const scope{which};
+    for (std::uint64_t const first : {std::uint64_t(0), std::uint64_t(1), std::uint64_t(6), std::uint64_t(4003),
+                                      random_elements - 1031, random_elements - 1028}) {
+      for (int const count : {0, 1, 2, 3, 4, 5, 31, 32, 33, 1000, 1028}) {
+        INFO(cpu_bodies::name(which) << ", " << count << " from " << first);
+        std::vector<float> out(std::size_t(count) + 1, 77.f), expected = out;
+        detail::fill_deviates(key, 3, first, count, out.data());
+        for (int i = 0; i < count; ++i) expected[std::size_t(i)] = gaussian(key, 3, first + std::uint64_t(i));
+        CHECK(out == expected);
+      }
+    }
+  }
+}
+
 TEST_CASE("noise has equal bits for any number of threads, and in place") {
   int const n = 2, h = 130, w = 101, c = 3;
   std::vector<float> clean(std::size_t(n * h * w * c), 0.5f);

@@ -14,6 +14,7 @@
 #include <unetdn/core/half.hpp>
 #include <unetdn/core/random.hpp>
 #include <unetdn/core/view.hpp>
+#include <unetdn/cpu/bodies.hpp>
 #include <unetdn/kernels/noise.hpp>
 #include <unetdn/ops/cost.hpp>
 #include <unetdn/ops/elementwise.hpp>
@@ -121,6 +122,20 @@ void launch_noise(shape const& s, std::span<float const> sigmas, random_key cons
   }
 }
 
+/// gaussian_fill, by the cpu device's bodies.
+inline void fill_deviates(random_key const& key, std::uint32_t sample, std::uint64_t first, std::int64_t count,
+                          float* out) {
+  std::int64_t const head = std::min<std::int64_t>(count, -first & 3);  // up to where a block begins
+  std::int64_t const blocks = (count - head) / 4;
+  gaussian_fill(key, sample, first, head, out);
+  first += static_cast<std::uint64_t>(head);
+  out += head;
+  cpu_bodies::bodies<cpu_bodies::noise_bodies>().gaussian_blocks(key, sample, static_cast<std::uint32_t>(first >> 2),
+                                                                 blocks, out);
+  gaussian_fill(key, sample, first + static_cast<std::uint64_t>(4 * blocks), count - head - 4 * blocks,
+                out + 4 * blocks);
+}
+
 }  // namespace detail
 
 /// Adds white Gaussian noise.
@@ -155,9 +170,9 @@ void add_gaussian_noise(Device& dev, view<std::type_identity_t<T> const> x, view
       float const scale = sigmas[static_cast<std::size_t>(picture)] / 255;
       std::vector<float> deviates(row_elements);
       for (int row = first_row; row < last_row; ++row) {
-        gaussian_fill(key, first_sample + static_cast<std::uint32_t>(picture),
-                      static_cast<std::uint64_t>(row) * row_elements, static_cast<std::int64_t>(row_elements),
-                      deviates.data());
+        detail::fill_deviates(key, first_sample + static_cast<std::uint32_t>(picture),
+                              static_cast<std::uint64_t>(row) * row_elements, static_cast<std::int64_t>(row_elements),
+                              deviates.data());
         detail::add_noise_to_row(x, y, picture, row, scale, deviates.data());
       }
     });

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include <unetdn/core/kernel.hpp>
+#include <unetdn/core/random.hpp>
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/isa.hpp>
 #include <unetdn/cpu/jobs.hpp>
@@ -106,6 +107,7 @@ extern template forward_bodies<float> const& bodies();
 extern template forward_bodies<double> const& bodies();
 extern template activation_bodies<float> const& bodies();
 extern template activation_bodies<double> const& bodies();
+extern template noise_bodies const& bodies();
 extern template loss_bodies<float> const& bodies();
 extern template loss_bodies<double> const& bodies();
 extern template gradient_bodies<float> const& bodies();

@@ -9,6 +9,7 @@ template forward_bodies<float> const& bodies();
 template forward_bodies<double> const& bodies();
 template activation_bodies<float> const& bodies();
 template activation_bodies<double> const& bodies();
+template noise_bodies const& bodies();
 template loss_bodies<float> const& bodies();
 template loss_bodies<double> const& bodies();
 template gradient_bodies<float> const& bodies();

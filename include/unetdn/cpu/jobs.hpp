@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include <unetdn/core/kernel.hpp>
+#include <unetdn/core/random.hpp>
 #include <unetdn/core/update_state.hpp>
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/packed_weights.hpp>
@@ -299,6 +300,12 @@ template <class T> struct forward_bodies {
 template <class T> struct activation_bodies {
   void (*relu_forward)(T const* x, T* y, std::int64_t elements);
   void (*sigmoid_forward)(T const* x, T* y, std::int64_t elements);
+};
+
+struct noise_bodies {
+  /// gaussian_block() of `count` blocks from `block` on, four deviates each.
+  void (*gaussian_blocks)(random_key const& key, std::uint32_t sample, std::uint32_t block, std::int64_t count,
+                          float* out);
 };
 
 template <class T> struct loss_bodies {

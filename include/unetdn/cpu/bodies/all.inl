@@ -9,6 +9,7 @@
 #include <unetdn/cpu/bodies/activations.inl>
 #include <unetdn/cpu/bodies/correlate.inl>
 #include <unetdn/cpu/bodies/loss.inl>
+#include <unetdn/cpu/bodies/noise.inl>
 #include <unetdn/cpu/bodies/pool.inl>
 #include <unetdn/cpu/bodies/update.inl>
 #include <unetdn/cpu/bodies/weight_gradient.inl>
@@ -23,6 +24,8 @@ template <class Table> inline constexpr Table table{};
 template <class T> inline constexpr forward_bodies<T> table<forward_bodies<T>>{correlate<T>, pool_forward_row<T>};
 
 template <class T> inline constexpr activation_bodies<T> table<activation_bodies<T>>{relu_of_run<T>, sigmoid_of_run<T>};
+
+template <> inline constexpr noise_bodies table<noise_bodies>{gaussian_blocks};
 
 template <class T>
 inline constexpr loss_bodies<T> table<loss_bodies<T>>{filter_rows<T>, multiply_rows<T>, differentiate_ssim<T>,
