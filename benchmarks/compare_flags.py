@@ -34,7 +34,8 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         programs = [folder / f"network{flags}".replace(" ", "_") for flags in both]
         for program, flags in zip(programs, both):
-            sources = ["-I", ROOT / "include", "-I", ROOT / "kernels", ROOT / "benchmarks/network.cpp"]
+            sources = [*(word for folder in ("include", "kernels", "examples") for word in ("-I", ROOT / folder)),
+                       ROOT / "benchmarks/network.cpp", ROOT / "examples/command_line.cpp"]
             subprocess.run([options.compiler, "-std=c++20", *flags.split(), *sources, "-pthread", "-o", program],
                            check=True)
         command = ["--json", "--repetitions", "5", *(options.arguments or ["--base", "32"])]
