@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include <unetdn/ops/elementwise.hpp>
@@ -35,6 +41,28 @@ template <class F> void for_each_case(F f) {
 }  // namespace
 
 // Copying does not round, and the sums of these numbers are exact in each type: comparisons are exact.
+
+TEST_CASE("elements of dense windows and of slices are spread over the threads") {
+  std::vector<float> memory(256 * 256 * 2);
+  view<float> const dense{memory.data(), 1, 256, 256, 2};
+  for (view<float> const& v : {dense, dense.channels(0, 1)}) {
+    cpu dev{2};
+    std::mutex mutex;
+    std::condition_variable arrival;
+    std::set<std::thread::id> threads;
+    bool waited = false;
+    auto const meet = [&](float*, std::int64_t) {  // the first one waits for the other
+      std::unique_lock lock{mutex};
+      threads.insert(std::this_thread::get_id());
+      arrival.notify_all();
+      if (!std::exchange(waited, true))
+        arrival.wait_for(lock, std::chrono::seconds(20), [&] { return threads.size() == 2; });
+    };
+    detail::for_each_run(dev, meet, v);
+    INFO(v.c << " of 2 channels");
+    CHECK(threads.size() == 2);
+  }
+}
 
 TEMPLATE_LIST_TEST_CASE("copy, add and fill are their definitions", "", rows) {
   using T = typename TestType::element;

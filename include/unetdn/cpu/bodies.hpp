@@ -86,7 +86,7 @@ namespace unetdn::cpu_bodies::avx512 {
 
 namespace unetdn::cpu_bodies {
 
-/// The bodies that run (see active_isa()): `Table` is forward_bodies<T>, activation_bodies<T>,
+/// The bodies that run (see active_isa()): `Table` is forward_bodies<T>, activation_bodies<T>, noise_bodies,
 /// loss_bodies<T>, gradient_bodies<T>, winograd_bodies<T> or winograd_gradient_bodies<T>.
 template <class Table> Table const& bodies() {
   switch (active_isa()) {
