@@ -37,6 +37,8 @@ struct winograd_tiles {
   place at(int tile) const {
     return {tile / (rows * cols), tile / cols % rows * winograd_output, tile % cols * winograd_output};
   }
+  /// The tile so many further on, or the last.
+  place ahead(int tile, int tiles) const { return at(std::min(tile + tiles, count() - 1)); }
 };
 
 /// y = epilogue(x * w), or with `adjoint` the data gradient: x is dy, y is dx, and w is read transposed and rotated.

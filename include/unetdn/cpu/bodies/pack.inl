@@ -16,6 +16,10 @@ template <class T> inline void zero_pixels(T* to, int first, int last, int group
     zero(to + g * group_elements + first * group_channels, std::ptrdiff_t(last - first) * group_channels);
 }
 
+/// How far ahead pixels are fetched while others are packed: the pieces of rows are too short for the processor's own
+/// guesses.
+inline constexpr int pixels_ahead = 16;
+
 /// Packs what the positions from (row, col) on touch of channels x.c of one picture.
 template <class T>
 inline void pack_block(view<T const> const& x, int image, int row, int col, block_layout const& layout, T* to) {
@@ -34,9 +38,45 @@ inline void pack_block(view<T const> const& x, int image, int row, int col, bloc
       int const last = inside && x0 < x.w ? std::min(layout.pitch, (x.w - x0 + stride - 1) / stride) : first;
       zero_pixels(line, 0, first, groups, group_elements);
       T const* from = first < last ? x.pixel(image, y, x0 + first * stride) : nullptr;
-      for (int m = first; m < last; ++m, from += step)
+      for (int m = first; m < last; ++m, from += step) {
+        fetch_far_ahead(from + pixels_ahead * step, channels);
         pack_pixel(from, channels, group_elements, line + m * group_channels);
+      }
       zero_pixels(line, std::max(first, last), layout.pitch, groups, group_elements);
     }
   }
 }
+
+/// Fetches what pack_block() will read, a few pixels at each of `steps` calls: its lines are on their way while the
+/// block packed before is multiplied.
+template <class T> class early_block {
+ public:
+  early_block() = default;
+  early_block(view<T const> const& x, int image, int row, int col, block_layout const& layout, int steps)
+      : channels_{x.c}, pixel_stride_{x.pixel_stride}, row_stride_{x.row_stride} {
+    int const y = row * layout.stride + layout.low.y, x0 = col * layout.stride + layout.low.x;
+    int const first_row = std::max(0, y), first_col = std::max(0, x0);
+    cols_ = std::min(x.w, x0 + layout.pitch * layout.stride) - first_col;
+    rows_ = cols_ > 0 ? std::min(x.h, y + layout.rows) - first_row : 0;
+    if (rows_ <= 0) return;
+    row_ = pixel_ = x.pixel(image, first_row, first_col);
+    pixels_a_step_ = ceil_div(rows_ * cols_, steps);
+  }
+
+  void advance() {
+    for (int i = 0; i < pixels_a_step_ && rows_ > 0; ++i) {
+      fetch_early(pixel_, channels_);
+      pixel_ += pixel_stride_;
+      if (++col_ < cols_) continue;
+      col_ = 0;
+      pixel_ = row_ += row_stride_;
+      --rows_;
+    }
+  }
+
+ private:
+  T const *row_ = nullptr, *pixel_ = nullptr;
+  int channels_ = 0, pixels_a_step_ = 0;
+  std::ptrdiff_t pixel_stride_ = 0, row_stride_ = 0;
+  int rows_ = 0, cols_ = 0, col_ = 0;  // rows left, columns, column of the next pixel
+};

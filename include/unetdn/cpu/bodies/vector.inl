@@ -59,8 +59,17 @@ template <class T> UNETDN_ALWAYS_INLINE vec<T> rounded(vec<T> v) {
   return v;
 }
 
-/// Begins to bring a line to the first-level cache; any address will do.
-template <class T> inline void fetch_early(T const* p) { __builtin_prefetch(p); }
+// Always inlined: g++ takes a function that does nothing but fetch for one without effect, and drops its calls.
+/// Begins to bring the lines of so many elements to the first-level cache; any address will do.
+template <class T> UNETDN_ALWAYS_INLINE void fetch_early(T const* p, int elements = 1) {
+  constexpr int line = 64 / int(sizeof(T));
+  for (int i = 0; i < elements; i += line) __builtin_prefetch(p + i);
+}
+/// The same to the second-level cache, for what is needed later.
+template <class T> UNETDN_ALWAYS_INLINE void fetch_far_ahead(T const* p, int elements) {
+  constexpr int line = 64 / int(sizeof(T));
+  for (int i = 0; i < elements; i += line) __builtin_prefetch(p + i, 0, 2);
+}
 
 /// Sixteen elements, whatever the length of a vector.
 template <class T> inline void copy_group(T const* from, T* to) {

@@ -55,13 +55,16 @@ inline void multiply_outer_channels(position_walk const& walk, int channels, T c
   ((channels == I + 1 ? multiply_outer<T, I + 1, Vectors>(walk, x, g, dw, add) : void()), ...);
 }
 
-/// The channels of one group in tiles of as equal a size as they come.
+/// The channels of one group in full tiles, where the last one, too, has sums enough to fill the multiply-add units'
+/// pipelines; otherwise in tiles of as equal a size as they come.
 template <class T, int Vectors>
 inline void multiply_outer_group(position_walk const& walk, int channels, T const* x, T const* g, T* dw, bool add) {
+  constexpr int enough = 4;
   int const tiles = ceil_div(channels, tile_channels);
+  bool const full = channels - (tiles - 1) * tile_channels >= enough;
   for (int i = 0; i < tiles; ++i) {
-    int const begin = channels * i / tiles;
-    int const end = channels * (i + 1) / tiles;
+    int const begin = full ? i * tile_channels : channels * i / tiles;
+    int const end = full ? std::min(channels, begin + tile_channels) : channels * (i + 1) / tiles;
     multiply_outer_channels<T, Vectors>(walk, end - begin, x + begin, g, dw + begin * walk.dw_channel, add,
                                         std::make_integer_sequence<int, tile_channels>{});
   }
@@ -72,38 +75,49 @@ struct product_block {
   int first_channel, channels, first_panel, last_panel;
 };
 
-/// Adds one packed block of positions to the weights' sums.
+/// A packed block of positions, and the one behind it, which is fetched meanwhile.
+template <class T> struct position_block {
+  T const *x, *g;
+  position_walk walk;
+  early_block<T> next_x, next_g;
+};
+
+/// Adds a block of positions to the weights' sums.
 template <class T, int Vectors>
-inline void add_outputs(weight_gradient<T> const& job, product_block const& part, position_walk walk, int panel, int k,
-                        T const* packed_x, T const* packed_g, T* dw, bool add) {
+inline void add_outputs(weight_gradient<T> const& job, product_block const& part, position_block<T>& block, int panel,
+                        int k, T* dw, bool add) {
   int const width = job.weights.width(panel);
+  position_walk walk = block.walk;
   walk.dw_channel = std::ptrdiff_t(job.weights.taps) * width;
   int const g_first = (panel - part.first_panel) * panel_outputs + k;
-  T const* const g = packed_g + g_first / group_channels * job.g_layout.group_elements() + g_first % group_channels;
+  T const* const g = block.g + g_first / group_channels * job.g_layout.group_elements() + g_first % group_channels;
   for (int group = 0; group < part.channels; group += group_channels) {
     int const channels = std::min(group_channels, part.channels - group);
-    T const* const x = packed_x + group / group_channels * job.x_layout.group_elements();
+    T const* const x = block.x + group / group_channels * job.x_layout.group_elements();
     T* const dw_group = dw + job.weights.panel_begin(panel) + (part.first_channel + group) * walk.dw_channel + k;
-    for (int t = 0; t < job.taps; ++t)
+    for (int t = 0; t < job.taps; ++t) {
+      block.next_x.advance();
+      block.next_g.advance();
       multiply_outer_group<T, Vectors>(walk, channels, x + job.x_layout.index(job.tap_list[t].x),
                                        g + job.g_layout.index(job.tap_list[t].g), dw_group + t * width, add);
+    }
   }
 }
 
 template <class T>
-inline void add_block(weight_gradient<T> const& job, product_block const& part, position_walk const& walk,
-                      T const* packed_x, T const* packed_g, T* dw, bool add) {
+inline void add_block(weight_gradient<T> const& job, product_block const& part, position_block<T>& block, T* dw,
+                      bool add) {
   constexpr int step = tile_vectors * lanes<T>;
   for (int panel = part.first_panel; panel < part.last_panel; ++panel) {
     int const width = job.weights.width(panel);
     for (int k = 0; k < width; k += step) {
       if constexpr (step > group_channels) {  // else every panel's width is a multiple of a tile's
         if (width - k < step) {
-          add_outputs<T, 1>(job, part, walk, panel, k, packed_x, packed_g, dw, add);
+          add_outputs<T, 1>(job, part, block, panel, k, dw, add);
           continue;
         }
       }
-      add_outputs<T, tile_vectors>(job, part, walk, panel, k, packed_x, packed_g, dw, add);
+      add_outputs<T, tile_vectors>(job, part, block, panel, k, dw, add);
     }
   }
 }
@@ -147,22 +161,30 @@ template <class T> void sum_weight_gradient(weight_gradient<T> const& job, int u
   bool const sums_bias = channel_block == 0;
   if (sums_bias) zero(db, padded_outputs);
 
+  // Products of a group's channels, a tap and a tile of outputs: so many pieces the next block is fetched in.
+  int const steps = ceil_div(outputs, tile_vectors * lanes<T>) * ceil_div(part.channels, group_channels) * job.taps;
   int const begin = job.chunk_begin(chunk);
   int const end = job.chunk_begin(chunk + 1);
   for (int block = begin; block < end; ++block) {
     int const image = job.blocks.image(block), row = job.blocks.row(block), col = job.blocks.col(block);
     pack_block(x, image, row, col, job.x_layout, packed_x);
     pack_block(g, image, row, col, job.g_layout, packed_g);
-    position_walk const walk{
-        std::min(job.blocks.rows.size, job.h - row),
-        std::min(job.blocks.cols.size, job.w - col),
-        job.x_layout.position_row(),
-        job.g_layout.position_row(),
-        job.g_layout.group_elements(),
-        0,
+    position_block<T> multiplied{
+        packed_x,
+        packed_g,
+        {std::min(job.blocks.rows.size, job.h - row), std::min(job.blocks.cols.size, job.w - col),
+         job.x_layout.position_row(), job.g_layout.position_row(), job.g_layout.group_elements(), 0},
+        {},
+        {},
     };
+    if (block + 1 < end) {
+      int const next_image = job.blocks.image(block + 1);
+      int const next_row = job.blocks.row(block + 1), next_col = job.blocks.col(block + 1);
+      multiplied.next_x = {x, next_image, next_row, next_col, job.x_layout, steps};
+      multiplied.next_g = {g, next_image, next_row, next_col, job.g_layout, steps};
+    }
     bool const add = block > begin || (job.direct() && job.accumulate);
-    add_block(job, part, walk, packed_x, packed_g, dw, add);
+    add_block(job, part, multiplied, dw, add);
     if (sums_bias) add_bias(job.g_layout, padded_outputs, packed_g, db);
   }
 }

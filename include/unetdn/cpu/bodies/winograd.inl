@@ -273,8 +273,11 @@ template <class T> void share_weights(winograd_correlation<T> const& job, int un
 }
 
 template <class T> inline void transform_tile(winograd_correlation<T> const& job, int tile, T* v) {
-  auto const place = job.tiles.at(tile);
-  for (int g = 0; g < job.groups(); ++g) transform_input(job.x, place, g, v + g * job.input_group(), job.input_point());
+  auto const place = job.tiles.at(tile), ahead = job.tiles.ahead(tile, tiles_ahead);
+  for (int g = 0; g < job.groups(); ++g) {
+    fetch_input(job.x, ahead, g);
+    transform_input(job.x, place, g, v + g * job.input_group(), job.input_point());
+  }
 }
 
 template <class T> void correlate_tiles(winograd_correlation<T> const& job, int unit, T* scratch) {

@@ -143,6 +143,29 @@ template <class T, int Side> struct window {
   }
 };
 
+/// How far ahead a tile's pixels are fetched while others are transformed: its rows lie too far apart for the
+/// processor's own guesses.
+inline constexpr int tiles_ahead = 4;
+
+/// Brings four columns of a group of channels, from (row, col) on, to the second-level cache.
+template <class T>
+UNETDN_ALWAYS_INLINE void fetch_columns(view<T const> const& x, int image, int row, int col, int rows, int group) {
+  T const* const first = x.pixel(image, row, col) + group * group_channels;
+  for (int r = 0; r < rows; ++r)
+    for (int c = 0; c < winograd_output; ++c)
+      fetch_far_ahead(first + r * x.row_stride + c * x.pixel_stride, group_channels);
+}
+/// What transform_input() will read, but for the two columns that belong to the tile before as well.
+template <class T>
+UNETDN_ALWAYS_INLINE void fetch_input(view<T const> const& x, winograd_tiles::place tile, int group) {
+  fetch_columns(x, tile.image, tile.row - 1, tile.col + 1, winograd_window, group);
+}
+/// What transform_gradient() will read.
+template <class T>
+UNETDN_ALWAYS_INLINE void fetch_gradient(view<T const> const& g, winograd_tiles::place tile, int group) {
+  fetch_columns(g, tile.image, tile.row, tile.col, winograd_output, group);
+}
+
 /// v[point][16] = B^T x B for one tile's window and one group of channels.
 template <class T>
 inline void transform_input(view<T const> const& x, winograd_tiles::place tile, int group, T* v, std::ptrdiff_t point) {

@@ -75,11 +75,15 @@ template <class T> void sum_chunk(winograd_weight_gradient<T> const& job, int un
     int const first = job.blocks.begin(block);
     int const tiles = job.blocks.length(block);
     for (int t = 0; t < tiles; ++t) {
-      auto const tile = job.tiles.at(first + t);
-      for (int i = 0; i < x_groups; ++i)
+      auto const tile = job.tiles.at(first + t), ahead = job.tiles.ahead(first + t, tiles_ahead);
+      for (int i = 0; i < x_groups; ++i) {
+        fetch_input(job.x, ahead, first_x_group + i);
         transform_input(job.x, tile, first_x_group + i, x.data + i * x.group + t * group_channels, x.point);
-      for (int i = 0; i < g_groups; ++i)
+      }
+      for (int i = 0; i < g_groups; ++i) {
+        fetch_gradient(job.g, ahead, first_g_group + i);
         transform_gradient(job.g, tile, first_g_group + i, g.data + i * g.group + t * group_channels, g.point, bias[i]);
+      }
     }
     multiply_transforms(job, part, tiles, x, g, sums, block > begin);
   }
@@ -106,13 +110,16 @@ template <class T> void transform_round(winograd_weight_gradient<T> const& job, 
   std::ptrdiff_t const point = job.point_elements(of_x ? job.x_groups() : job.g_groups());
   vec<T> sum[winograd_weight_gradient<T>::bundle_groups][group_vectors<T>]{};
   for (int t = first; t < last; ++t) {
-    auto const tile = job.tiles.at(round_begin + t);
+    auto const tile = job.tiles.at(round_begin + t), ahead = job.tiles.ahead(round_begin + t, tiles_ahead);
     for (int i = 0; i < groups; ++i) {
       T* const to = v + i * job.group_elements() + t * group_channels;
-      if (of_x)
+      if (of_x) {
+        fetch_input(job.x, ahead, first_group + i);
         transform_input(job.x, tile, first_group + i, to, point);
-      else
+      } else {
+        fetch_gradient(job.g, ahead, first_group + i);
         transform_gradient(job.g, tile, first_group + i, to, point, sum[i]);
+      }
     }
   }
   if (of_x) return;
