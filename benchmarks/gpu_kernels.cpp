@@ -218,8 +218,15 @@ template <class T, class Device> class suite {
     std::string const name = label({l.n, l.h, l.w, l.c, l.c});
     auto& dev = dev_;
     add("max_pool2d/forward/" + name, cost, [=, &dev] { max_pool2d_forward<T>(dev, o->x.view(), o->y.view()); });
-    add("max_pool2d/backward/" + name, {cost.flops, cost.bytes + double(xs.size()) * 2 * sizeof(T)},
-        [=, &dev] { max_pool2d_backward<T>(dev, o->x.view(), o->y.view(), o->more.view(), true, true); });
+    double const elements = double(xs.size()), code_bytes = double(max_pool2d_code_shape(xs).size());
+    add("max_pool2d/backward/" + name, {cost.flops, cost.bytes + elements * sizeof(T)},
+        [=, &dev] { max_pool2d_backward<T>(dev, o->x.view(), o->y.view(), o->more.view()); });
+    auto const codes = std::make_shared<buffer<window_code, Device>>(dev, std::size_t(code_bytes));
+    auto const coded = [=] { return view<window_code>{codes->data(), l.n, ceil_div(l.h, 2), ceil_div(l.w, 2), l.c}; };
+    add("max_pool2d/encode/" + name, {cost.flops + elements, elements * sizeof(T) + code_bytes},
+        [=, &dev] { max_pool2d_encode<T>(dev, o->x.view(), coded()); });
+    add("max_pool2d/backward_into_skip/" + name, {elements / 4, elements * 2.25 * sizeof(T) + code_bytes},
+        [=, &dev] { max_pool2d_backward_into_skip<T>(dev, coded(), o->y.view(), o->more.view()); });
   }
 
   /// From c channels to a picture of three, with a sigmoid.

@@ -387,19 +387,44 @@ void add_max_pool2d(cpu& dev, layer const& l) {
     return agree(values(o->y, where), each(where, [&](place p) { return largest(p.n, p.y, p.x, p.c); }));
   });
 
-  auto const backward = [=, &dev] { max_pool2d_backward(dev, o->x.view(), o->y.view(), dx->view(), true, true); };
-  op_cost const backward_cost{cost.flops, cost.bytes + double(xs.size()) * 2 * sizeof(float)};
+  // Of the gradient at one pixel: what is scattered to it, and what a skip connection brings besides.
+  auto const scattered = [=](place p) {
+    bool const covered = p.y / 2 < ys.h && p.x / 2 < ys.w;
+    bool const chosen = covered && at(o->x, p) == largest(p.n, p.y / 2, p.x / 2, p.c);
+    return chosen ? double(at(o->y, p.n, p.y / 2, p.x / 2, p.c)) : 0.0;
+  };
+  double const elements = double(xs.size()), code_bytes = double(max_pool2d_code_shape(xs).size());
+  auto const backward = [=, &dev] { max_pool2d_backward(dev, o->x.view(), o->y.view(), dx->view()); };
+  op_cost const backward_cost{cost.flops, cost.bytes + elements * sizeof(float)};
   add("max_pool2d/backward/" + label(named), dev, backward_cost, direct_limit, backward, [=] {
+    o->randomise();
+    auto const where = places(xs);
+    backward();
+    return agree(values(*dx, where), each(where, scattered));
+  });
+
+  auto const codes = std::make_shared<buffer<window_code, cpu>>(dev, std::size_t(code_bytes));
+  auto const coded = [=] { return view<window_code>{codes->data(), l.n, ceil_div(l.h, 2), ceil_div(l.w, 2), l.c}; };
+  auto const encode = [=, &dev] { max_pool2d_encode<float>(dev, o->x.view(), coded()); };
+  op_cost const encode_cost{cost.flops + elements, elements * sizeof(float) + code_bytes};
+  add("max_pool2d/encode/" + label(named), dev, encode_cost, direct_limit, encode, [=] {
+    o->randomise();
+    auto const where = places(xs);
+    encode();
+    std::vector<double> positive;
+    for (place const p : where)
+      positive.push_back(coded().pixel(p.n, p.y / 2, p.x / 2)[p.c] >> (p.y % 2 * 2 + p.x % 2) & 1);
+    return agree(positive, each(where, [&](place p) { return at(o->x, p) > 0 ? 1.0 : 0.0; }));
+  });
+  auto const into_skip = [=, &dev] { max_pool2d_backward_into_skip(dev, coded(), o->y.view(), dx->view()); };
+  op_cost const skip_cost{double(ys.size()), elements * 2.25 * sizeof(float) + code_bytes};
+  add("max_pool2d/backward_into_skip/" + label(named), dev, skip_cost, direct_limit, into_skip, [=] {
     o->randomise();
     randomise(*dx);
     auto const where = places(xs);
-    auto const expected = each(where, [&](place p) {
-      bool const covered = p.y / 2 < ys.h && p.x / 2 < ys.w;
-      bool const chosen = covered && at(o->x, p) == largest(p.n, p.y / 2, p.x / 2, p.c);
-      double const sum = at(*dx, p) + (chosen ? at(o->y, p.n, p.y / 2, p.x / 2, p.c) : 0.0);
-      return at(o->x, p) > 0 ? sum : 0.0;
-    });
-    backward();
+    auto const expected = each(where, [&](place p) { return at(o->x, p) > 0 ? at(*dx, p) + scattered(p) : 0.0; });
+    encode();
+    into_skip();
     return agree(values(*dx, where), expected);
   });
 }

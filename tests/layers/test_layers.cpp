@@ -236,7 +236,9 @@ TEST_CASE("max_pool2d: gradients alone, and into a skip connection through a ReL
       };
       rectify.forward(dev, x.view(), x.view());
       window_d const joined{s, inside, q};
-      pool.backward_into_skip(dev, x.view(), dy.view(), joined.view());
+      window<window_code> codes{max_pool2d_code_shape(s), inside};
+      pool.encode(dev, x.view(), codes.view());
+      pool.backward_into_skip(dev, codes.view(), dy.view(), joined.view());
       CHECK(is_gradient(joined.values(), z, both));
     }
   }
@@ -343,7 +345,9 @@ template <class T, class Device> layer_results run_layers(Device& dev) {
   max_pool2d<T, Device>{}.forward(dev, y.view(), pooled.view());
   for (auto* w : {&y, &dx, &pooled}) r.exact.push_back(w->read());
   max_pool2d<T, Device>{}.backward(dev, y.view(), dpooled.view(), dx.view());
-  max_pool2d<T, Device>{}.backward_into_skip(dev, y.view(), dpooled.view(), dy.view());
+  test::window<window_code, Device> codes{dev, max_pool2d_code_shape(s), dense};
+  max_pool2d<T, Device>{}.encode(dev, y.view(), codes.view());
+  max_pool2d<T, Device>{}.backward_into_skip(dev, codes.view(), dpooled.view(), dy.view());
   for (auto* w : {&dx, &dy}) r.exact.push_back(w->read());
 
   shape const joined_shape{1, 5, 6, 18};

@@ -182,13 +182,14 @@ TEST_CASE("an observer hears of every layer and pass, with all operations of the
   double const all = unetdn::unet_flops(config, n, h, w);
   double const first = unetdn::conv2d_cost({3, 8, 3}, {n, 12, 16, 3}).flops;  // the picture itself has no gradient
   CHECK(flops["forward"] == Approx(all));
+  CHECK(flops["forward again"] == Approx(first));
   double const last = unetdn::conv2d_cost({8, 3, 1}, {n, 12, 16, 8}).flops;  // its gradients are one pass
   CHECK(flops["weight gradient"] == Approx(all - last));
   CHECK(flops["data gradient"] == Approx(all - first - last));
   CHECK(flops["both gradients"] == Approx(2 * last));
-  // 13 convolutions; backward has 2 poolings and the output's function beside them. Gradients of the first layer's
-  // input are not computed.
-  CHECK(heard.size() == 13 + 12 + 11 + 1 + 3);
+  // 13 convolutions, the first one again; backward has 2 poolings, with their codes, and the output's function beside
+  // them. Gradients of the first layer's input are not computed.
+  CHECK(heard.size() == 13 + 1 + 12 + 11 + 1 + 2 + 2 + 1);
   CHECK(events == static_cast<int>(heard.size()));
   CHECK(heard.contains({"decoder.1.up", "weight gradient"}));
   session.observe({});

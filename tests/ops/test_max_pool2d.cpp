@@ -32,6 +32,17 @@ template <class T> std::vector<T> coarse_values(std::size_t count, unsigned seed
   return values;
 }
 
+/// Codes of pictures of shape s. Where the rim cuts a window, it has no place of a maximum that anything looks at.
+std::vector<double> without_places_at_the_rim(shape s, std::vector<double> codes) {
+  shape const of = max_pool2d_code_shape(s);
+  for (std::size_t i = 0; i < codes.size(); ++i) {
+    int const pixel = int(i) / of.c;
+    int const row = pixel / of.w % of.h, column = pixel % of.w;
+    if (row == s.h / 2 || column == s.w / 2) codes[i] = int(codes[i]) & 15;
+  }
+  return codes;
+}
+
 }  // namespace
 
 // The sums of these numbers are exact in each type, so comparisons are exact.
@@ -54,14 +65,20 @@ TEMPLATE_LIST_TEST_CASE("max_pool2d is its definition on windows of every kind",
 
         auto const gradient = some_numbers(half.size(), 2);
         test::window<T, device> dy{dev, half, placements[from], gradient};
-        for (bool const accumulate : {false, true})
-          for (bool const relu_mask : {false, true}) {
-            auto const before = some_numbers(s.size(), 3);
-            test::window<T, device> dx{dev, s, placements[to], before};
-            max_pool2d_backward(dev, x.view(), dy.view(), dx.view(), accumulate, relu_mask);
-            CHECK(dx.read() ==
-                  ref.backward(coarse, gradient, accumulate ? before : std::vector<double>(before.size()), relu_mask));
-          }
+        auto const before = some_numbers(s.size(), 3);
+        test::window<T, device> dx{dev, s, placements[to], before};
+        max_pool2d_backward(dev, x.view(), dy.view(), dx.view());
+        CHECK(dx.read() == ref.backward(coarse, gradient));
+
+        test::window<window_code, device> codes{dev, max_pool2d_code_shape(s), placements[to]};
+        max_pool2d_encode<T>(dev, x.view(), codes.view());
+        CHECK(without_places_at_the_rim(s, codes.read()) == without_places_at_the_rim(s, ref.codes(coarse)));
+        for (auto const& where : {placements[to], placements[from]}) {
+          test::window<window_code, device> in{dev, max_pool2d_code_shape(s), where, ref.codes(coarse)};
+          dx.write(before);
+          max_pool2d_backward_into_skip(dev, in.view(), dy.view(), dx.view());
+          CHECK(dx.read() == ref.backward_into_skip(coarse, gradient, before));
+        }
       }
     }
   });
@@ -85,17 +102,19 @@ TEMPLATE_TEST_CASE("max_pool2d is its definition on every instruction set", "", 
           CHECK(y.rim_untouched());
 
           window<T> const dy{half, sliced, random_values<T>(ref.y_size(), 2)};
-          for (bool const accumulate : {false, true})
-            for (bool const relu_mask : {false, true}) {
-              auto const before = random_values<T>(ref.x_size(), 3);
-              window<T> dx{s, sliced, before};
-              max_pool2d_backward(dev, x.view(), dy.view(), dx.view(), accumulate, relu_mask);
-              auto const expected =
-                  ref.backward(widened(x.values()), widened(dy.values()),
-                               accumulate ? widened(before) : std::vector<double>(before.size()), relu_mask);
-              CHECK(distance(dx.values(), expected) <= tolerance<T>(1));
-              CHECK(dx.rim_untouched());
-            }
+          auto const before = random_values<T>(ref.x_size(), 3);
+          window<T> dx{s, sliced, before}, joined{s, sliced, before};
+          max_pool2d_backward(dev, x.view(), dy.view(), dx.view());
+          CHECK(widened(dx.values()) == ref.backward(widened(x.values()), widened(dy.values())));
+          CHECK(dx.rim_untouched());
+
+          window<window_code> codes{max_pool2d_code_shape(s), sliced};
+          max_pool2d_encode<T>(dev, x.view(), codes.view());
+          CHECK(codes.rim_untouched());
+          max_pool2d_backward_into_skip(dev, codes.view(), dy.view(), joined.view());
+          auto const expected = ref.backward_into_skip(widened(x.values()), widened(dy.values()), widened(before));
+          CHECK(distance(joined.values(), expected) <= tolerance<T>(1));
+          CHECK(joined.rim_untouched());
         }
       }
     }
@@ -118,7 +137,7 @@ TEST_CASE("max_pool2d's gradient agrees with finite differences") {
   };
   window<double> const in{s, false, x}, gradient{max_pool2d_output_shape(s), false, dy};
   window<double> dx{s, false};
-  max_pool2d_backward(dev, in.view(), gradient.view(), dx.view(), false, false);
+  max_pool2d_backward(dev, in.view(), gradient.view(), dx.view());
   CHECK((loss(1e-6) - loss(-1e-6)) / 2e-6 == Approx(dot(dx.values(), direction)).epsilon(1e-6));
 }
 
@@ -136,12 +155,16 @@ TEMPLATE_LIST_TEST_CASE("max_pool2d lets a NaN through and sends its gradient to
       max_pool2d_forward(dev, x.view(), y.view());
       CHECK(std::isnan(y.read()[2]));
       CHECK(y.read()[1] == 1);
-      max_pool2d_backward(dev, x.view(), dy.view(), dx.view(), false, false);
+      max_pool2d_backward(dev, x.view(), dy.view(), dx.view());
       auto const got = dx.read();
       for (std::size_t i = 0; i < 4; ++i) {
         CHECK(got[i * c + 2] == (i == std::size_t(first) ? 3 : 0));
         CHECK(got[i * c + 1] == (i == 0 ? 3 : 0));
       }
+      test::window<window_code, device> codes{dev, {1, 1, 1, c}, {"dense"}};
+      max_pool2d_encode<T>(dev, x.view(), codes.view());
+      CHECK(codes.read()[1] == 15);
+      CHECK(codes.read()[2] == (first << window_code_place) + (1 << first) - 1);
     }
   };
   test::on_device<TestType>(check);
@@ -153,6 +176,11 @@ TEST_CASE("max_pool2d refuses what does not fit") {
   view<float> const x{memory.data(), 1, 5, 4, 3}, y{memory.data() + 200, 1, 2, 2, 3};
   CHECK_THROWS_AS(max_pool2d_forward(dev, x, y.crop(0, 0, 1, 2)), argument_error);
   CHECK_THROWS_AS(max_pool2d_forward(dev, x, y.channels(0, 2)), argument_error);
-  CHECK_THROWS_AS(max_pool2d_backward(dev, x, y.crop(0, 0, 2, 1), x, false, false), argument_error);
-  CHECK_THROWS_AS(max_pool2d_backward(dev, x, y, x.crop(0, 0, 4, 4), false, false), argument_error);
+  CHECK_THROWS_AS(max_pool2d_backward(dev, x, y.crop(0, 0, 2, 1), x), argument_error);
+  CHECK_THROWS_AS(max_pool2d_backward(dev, x, y, x.crop(0, 0, 4, 4)), argument_error);
+  std::vector<window_code> bytes(100);
+  view<window_code> const codes{bytes.data(), 1, 3, 2, 3};
+  CHECK_THROWS_AS(max_pool2d_encode<float>(dev, x, codes.crop(0, 0, 2, 2)), argument_error);
+  CHECK_THROWS_AS(max_pool2d_backward_into_skip(dev, codes.crop(0, 0, 2, 2), y, x), argument_error);
+  CHECK_THROWS_AS(max_pool2d_backward_into_skip(dev, codes, y.channels(0, 2), x), argument_error);
 }

@@ -35,13 +35,37 @@ struct max_pool2d {
     each_window(x, [&](std::size_t iy, std::size_t ix) { y[iy] = x[ix]; });
     return y;
   }
-  /// dx is what was there before.
-  std::vector<double> backward(std::vector<double> const& x, std::vector<double> const& dy, std::vector<double> dx,
-                               bool relu_mask) const {
+  std::vector<double> backward(std::vector<double> const& x, std::vector<double> const& dy) const {
+    std::vector<double> dx(x_size());
+    each_window(x, [&](std::size_t iy, std::size_t ix) { dx[ix] += dy[iy]; });
+    return dx;
+  }
+  /// dx is what was there before: the gradient of a skip connection from x = relu(...).
+  std::vector<double> backward_into_skip(std::vector<double> const& x, std::vector<double> const& dy,
+                                         std::vector<double> dx) const {
     each_window(x, [&](std::size_t iy, std::size_t ix) { dx[ix] += dy[iy]; });
     for (std::size_t i = 0; i < dx.size(); ++i)
-      if (relu_mask && !(x[i] > 0)) dx[i] = 0;
+      if (!(x[i] > 0)) dx[i] = 0;
     return dx;
+  }
+
+  /// What window_code says, as numbers; a window that the rim cuts has its maximum at place 0.
+  std::vector<double> codes(std::vector<double> const& x) const {
+    int const rows = (h + 1) / 2, columns = (w + 1) / 2;
+    std::vector<double> all(std::size_t(n) * rows * columns * c);
+    auto const of = [&](int i, int y, int column, int k) -> double& {
+      return all[((std::size_t(i) * rows + y / 2) * columns + column / 2) * c + k];
+    };
+    for (int i = 0; i < n; ++i)
+      for (int y = 0; y < h; ++y)
+        for (int column = 0; column < w; ++column)
+          for (int k = 0; k < c; ++k)
+            if (x[x_at(i, y, column, k)] > 0) of(i, y, column, k) += 1 << (y % 2 * 2 + column % 2);
+    each_window(x, [&](std::size_t, std::size_t ix) {
+      int const k = int(ix % c), column = int(ix / c % w), y = int(ix / c / w % h), i = int(ix / c / w / h);
+      of(i, y, column, k) += 16 * (y % 2 * 2 + column % 2);
+    });
+    return all;
   }
 };
 

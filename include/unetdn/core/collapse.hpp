@@ -62,11 +62,13 @@ template <class First, class... Others> void collapse(view<First>& first, view<O
   }
 }
 
-/// Whether 16-byte accesses to pixels at channels that are multiples of 16 bytes are aligned.
-template <class T> bool aligned_pixels(view<T> const& v) {
-  auto const whole = [](int extent, std::int64_t stride) { return extent == 1 || stride * int(sizeof(T)) % 16 == 0; };
-  return reinterpret_cast<std::uintptr_t>(v.data) % 16 == 0 && whole(v.n, v.image_stride) && whole(v.h, v.row_stride) &&
-         whole(v.w, v.pixel_stride);
+/// Whether accesses of so many bytes to pixels, at channels that are multiples of them, are aligned.
+template <int Bytes = 16, class T> bool aligned_pixels(view<T> const& v) {
+  auto const whole = [](int extent, std::int64_t stride) {
+    return extent == 1 || stride * int(sizeof(T)) % Bytes == 0;
+  };
+  return reinterpret_cast<std::uintptr_t>(v.data) % Bytes == 0 && whole(v.n, v.image_stride) &&
+         whole(v.h, v.row_stride) && whole(v.w, v.pixel_stride);
 }
 
 }  // namespace unetdn::detail

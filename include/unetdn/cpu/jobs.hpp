@@ -8,6 +8,7 @@
 #include <unetdn/core/random.hpp>
 #include <unetdn/core/update_state.hpp>
 #include <unetdn/core/view.hpp>
+#include <unetdn/core/window_code.hpp>
 #include <unetdn/cpu/packed_weights.hpp>
 
 // What the bodies are asked to do: plain descriptions, cut into numbered units that may run in any order on any thread.
@@ -248,7 +249,15 @@ template <class T> struct pool_forward {
 template <class T> struct pool_backward {
   view<T const> x, dy;
   view<T> dx;
-  bool accumulate = false, relu_mask = false;
+};
+template <class T> struct pool_encode {
+  view<T const> x;
+  view<window_code> codes;
+};
+template <class T> struct pool_backward_into_skip {
+  view<window_code const> codes;
+  view<T const> dy;
+  view<T> dx;
 };
 
 /// AdamW: see adamw_step(). Elements are parameters.
@@ -326,6 +335,8 @@ template <class T> struct gradient_bodies {
   void (*sum_parts)(T const* from, int parts, std::int64_t stride, T* to, std::int64_t elements, bool add);
   void (*transpose_weights)(weight_transpose<T> const&, int panel);
   void (*pool_backward_row)(pool_backward<T> const&, int unit);
+  void (*pool_encode_row)(pool_encode<T> const&, int unit);
+  void (*pool_backward_into_skip_row)(pool_backward_into_skip<T> const&, int unit);
   void (*update_weights)(adamw_update<T> const&, std::int64_t begin, std::int64_t end);
   double (*squared_norm)(T const* x, std::int64_t elements);
   /// Of runs of elements; dx may be dy.

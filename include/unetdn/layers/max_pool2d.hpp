@@ -4,7 +4,7 @@
 
 namespace unetdn {
 
-/// 2x2 stride-2 maximum. No parameters; backward needs x.
+/// 2x2 stride-2 maximum. No parameters; backward needs x, or codes of it.
 template <class T, class Device> class max_pool2d {
  public:
   /// x[N,H,W,C] -> y[N,H/2,W/2,C], rounded down.
@@ -12,13 +12,15 @@ template <class T, class Device> class max_pool2d {
 
   /// dx = scatter(dy): each element goes to the first maximum of its window.
   void backward(Device& dev, view<T const> x, view<T const> dy, view<T> dx) const {
-    max_pool2d_backward<T>(dev, x, dy, dx, false, false);
+    max_pool2d_backward<T>(dev, x, dy, dx);
   }
 
-  /// dx = (dx + scatter(dy)) (x > 0): where x = relu(...) also feeds a skip connection whose gradient dx already holds.
-  /// One pass instead of three.
-  void backward_into_skip(Device& dev, view<T const> x, view<T const> dy, view<T> dx) const {
-    max_pool2d_backward<T>(dev, x, dy, dx, true, true);
+  /// What backward_into_skip() needs of x[N,H,W,C]: codes[N,ceil(H/2),ceil(W/2),C].
+  void encode(Device& dev, view<T const> x, view<window_code> codes) const { max_pool2d_encode<T>(dev, x, codes); }
+  /// dx = (dx + scatter(dy)) (x > 0): where x = relu(...) also feeds a skip connection whose gradient dx already holds,
+  /// perhaps in the place of x. One pass instead of three.
+  void backward_into_skip(Device& dev, view<window_code const> codes, view<T const> dy, view<T> dx) const {
+    max_pool2d_backward_into_skip<T>(dev, codes, dy, dx);
   }
 };
 

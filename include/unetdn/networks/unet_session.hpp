@@ -21,7 +21,7 @@ enum class gradient_of { output, sums };
 /// A piece of work that a session has just done, for profiles.
 struct layer_event {
   std::string layer;  ///< "encoder.0.conv1", "encoder.0.pool" ...
-  char const* pass;   ///< "forward", "data gradient", "weight gradient" or "both gradients"
+  char const* pass;   ///< "forward", "forward again", "data gradient", "weight gradient", "both gradients", "codes"
   double flops;       ///< 2 a multiply-add, as the definition has them; 0 where there are none to speak of
   double bytes;       ///< what must be read and written at least
 };
@@ -31,7 +31,9 @@ struct layer_event {
 ///
 /// Skip connections cost no copy: joined[l] holds the encoder's channels first and the upsampled ones behind them, and
 /// each producer writes its half. Gradients overwrite the activations that they belong to as soon as those are no
-/// longer needed. All buffers lie in one arena that is planned before anything is allocated.
+/// longer needed; what max-pooling's gradient needs of the encoder's is put into codes before. The first layer's
+/// output, as large as any and the cheapest, is not kept for backward but computed again. All buffers lie in one arena
+/// that is planned before anything is allocated.
 template <class T, class Device> class unet_session {
  public:
   /// Plans and allocates for n pictures of h x w pixels, each at least 1; sizes that are no multiple of 2^levels are
@@ -139,12 +141,13 @@ template <class T, class Device> class unet_session {
     for (int l = 0; l < config_.levels; ++l) {
       auto const& block = layers.decoder[index(l)];
       view<T> const joined = at(joined_[index(l)]);
-      view<T> const gradient = at(joined_gradient_[index(l)]);
       through(block.conv2, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
       to_parameters(block.conv1, joined, at(decoded1_[index(l)]));
-      to_data(block.conv1, at(decoded1_[index(l)]), gradient, {});
+      run(pool_name(l), "codes", traffic_of(skip(l), 1 + 0.25 / sizeof(T)),
+          [&] { pool_.encode(dev, skip(l), codes(l)); });
+      to_data(block.conv1, at(decoded1_[index(l)]), joined, {});
       view<T> const below = l + 1 < config_.levels ? at(decoded2_[index(l + 1)]) : at(bottleneck2_);
-      through(block.up, below, gradient.channels(config_.width(l), config_.width(l)));
+      through(block.up, below, upsampled(l));
     }
     view<T> const deepest = at(pooled_[index(config_.levels - 1)]);
     through(layers.bottleneck->conv2, at(bottleneck1_), at(bottleneck2_));
@@ -152,13 +155,17 @@ template <class T, class Device> class unet_session {
     to_data(layers.bottleneck->conv1, at(bottleneck1_), deepest, {});
     for (int l = config_.levels - 1; l >= 0; --l) {
       auto const& block = layers.encoder[index(l)];
-      view<T> const gradient = at(joined_gradient_[index(l)]).channels(0, config_.width(l));
-      run(pool_name(l), "data gradient", traffic_of(gradient, 3.25),
-          [&] { pool_.backward_into_skip(dev, skip(l), at(pooled_[index(l)]), gradient); });
-      through(block.conv2, at(encoded1_[index(l)]), gradient);
+      run(pool_name(l), "data gradient", traffic_of(skip(l), 2.25 + 0.25 / sizeof(T)),
+          [&] { pool_.backward_into_skip(dev, codes(l), at(pooled_[index(l)]), skip(l)); });
       view<T> const x = l ? at(pooled_[index(l - 1)]) : at(input_);
-      to_parameters(block.conv1, x, at(encoded1_[index(l)]));
-      if (l) to_data(block.conv1, at(encoded1_[index(l)]), x, {});
+      view<T> const encoded = l ? at(encoded1_[index(l)]) : at(encoded_again_);
+      if (!l) {
+        run(block.conv1.name(), "forward again", block.conv1.cost(detail::extents(x)),
+            [&] { block.conv1.forward(dev, weights, x, encoded); });
+      }
+      through(block.conv2, encoded, skip(l));
+      to_parameters(block.conv1, x, encoded);
+      if (l) to_data(block.conv1, encoded, x, {});
     }
   }
 
@@ -215,6 +222,10 @@ template <class T, class Device> class unet_session {
   /// Without the padding.
   view<T> picture(view<T> padded) const { return padded.crop(0, 0, h_, w_); }
   view<T> skip(int l) const { return at(joined_[index(l)]).channels(0, config_.width(l)); }
+  view<window_code> codes(int l) const {
+    activation const& a = codes_[index(l)];
+    return {arena_.template at<window_code>(plan_.at(a.item)), a.shape.n, a.shape.h, a.shape.w, a.shape.c};
+  }
   view<T> upsampled(int l) const { return at(joined_[index(l)]).channels(config_.width(l), config_.width(l)); }
 
   // Steps are numbered in the order of forward; the backward pass of step s is step 2 last + 1 - s.
@@ -225,35 +236,38 @@ template <class T, class Device> class unet_session {
     auto const decode = [&](int l) { return 2 * levels + 2 + 3 * (levels - 1 - l); };  // up, conv1, conv2
     auto const back = [&](int step) { return 2 * output + 1 - step; };
     bool const training = mode_ == session_mode::training;
-    // Alive from its producer to its last reader in forward, and in training until its producer's backward is done.
-    auto const live = [&](std::string const& name, int l, int c, int first, int last_forward) {
+    auto const alive = [&](std::string const& name, int l, int c, int first, int last) {
       int const rows = round_up(h_, config_.multiple()) >> l;
       int const columns = round_up(w_, config_.multiple()) >> l;
       unetdn::shape const s{n_, rows, columns, c};
-      return activation{plan_.add(name, memory_kind::activations, static_cast<std::size_t>(s.size()) * sizeof(T), first,
-                                  training ? back(first) : last_forward),
-                        s};
+      std::size_t const bytes = static_cast<std::size_t>(s.size()) * sizeof(T);
+      return activation{plan_.add(name, memory_kind::activations, bytes, first, last), s};
+    };
+    // From its producer to its last reader in forward, and in training until its producer's backward is done.
+    auto const live = [&](std::string const& name, int l, int c, int first, int last_forward) {
+      return alive(name, l, c, first, training ? back(first) : last_forward);
     };
     input_ = live("input", 0, config_.input_width(), 0, config_.residual ? output : 0);
     for (int l = 0; l < levels; ++l) {
       std::string const level = text('.', l);
       int const c = config_.width(l);
-      encoded1_.push_back(live("encoded1" + level, l, c, encode(l), encode(l) + 1));
+      encoded1_.push_back(l ? live("encoded1" + level, l, c, encode(l), encode(l) + 1)
+                            : alive("encoded1" + level, l, c, encode(l), encode(l) + 1));
       joined_.push_back(live("joined" + level, l, 2 * c, encode(l) + 1, decode(l) + 1));
       pooled_.push_back(live("pooled" + level, l + 1, c, encode(l) + 1, encode(l + 1)));
       decoded1_.push_back(live("decoded1" + level, l, c, decode(l) + 1, decode(l) + 2));
       decoded2_.push_back(live("decoded2" + level, l, c, decode(l) + 2, decode(l) + 3));
       if (training) {
-        activation gradient{-1, joined_.back().shape};
-        gradient.item = plan_.add("joined_gradient" + level, memory_kind::activations,
-                                  static_cast<std::size_t>(gradient.shape.size()) * sizeof(T), back(decode(l) + 1),
-                                  back(encode(l) + 1));
-        joined_gradient_.push_back(gradient);
+        activation codes{-1, max_pool2d_code_shape(encoded1_.back().shape)};
+        codes.item = plan_.add("codes" + level, memory_kind::activations, static_cast<std::size_t>(codes.shape.size()),
+                               back(decode(l) + 1), back(encode(l) + 1));
+        codes_.push_back(codes);
       }
     }
     bottleneck1_ = live("bottleneck1", levels, config_.width(levels), encode(levels), encode(levels) + 1);
     bottleneck2_ = live("bottleneck2", levels, config_.width(levels), encode(levels) + 1, encode(levels) + 2);
     output_ = live("output", 0, config_.out_channels, output, output);
+    if (training) encoded_again_ = alive("encoded1.0 again", 0, config_.base, back(encode(0) + 1), back(encode(0)));
     if (training) output_gradient_ = live("output_gradient", 0, config_.out_channels, output, output);
     plan_.place(Device::alignment, Device::red_zone);
   }
@@ -306,8 +320,8 @@ template <class T, class Device> class unet_session {
   memory_plan plan_;
   arena<Device> arena_;
   std::size_t scratch_bytes_ = 0;
-  activation input_, bottleneck1_, bottleneck2_, output_, output_gradient_;
-  std::vector<activation> encoded1_, joined_, pooled_, decoded1_, decoded2_, joined_gradient_;
+  activation input_, encoded_again_, bottleneck1_, bottleneck2_, output_, output_gradient_;
+  std::vector<activation> encoded1_, joined_, pooled_, decoded1_, decoded2_, codes_;
   std::function<void(layer_event const&)> observer_;
   max_pool2d<T, Device> pool_;
 };

@@ -6,6 +6,7 @@
 #include <unetdn/core/error.hpp>
 #include <unetdn/core/shape.hpp>
 #include <unetdn/core/view.hpp>
+#include <unetdn/core/window_code.hpp>
 #include <unetdn/cpu/bodies.hpp>
 #include <unetdn/devices/cpu.hpp>
 #include <unetdn/kernels/max_pool2d.hpp>
@@ -17,6 +18,9 @@ namespace unetdn {
 
 /// Extents of y for x: floor(h / 2) x floor(w / 2).
 inline unetdn::shape max_pool2d_output_shape(unetdn::shape x) { return {x.n, x.h / 2, x.w / 2, x.c}; }
+
+/// Extents of the codes of x's windows, those that the rim cuts included: ceil(h / 2) x ceil(w / 2).
+inline unetdn::shape max_pool2d_code_shape(unetdn::shape x) { return {x.n, ceil_div(x.h, 2), ceil_div(x.w, 2), x.c}; }
 
 /// Three comparisons for each output; x read and y written once.
 inline op_cost max_pool2d_cost(unetdn::shape x, std::size_t element_bytes = sizeof(float)) {
@@ -42,26 +46,64 @@ void max_pool2d_forward(Device& dev, std::type_identity_t<view<T const>> x, view
   }
 }
 
-/// dx = (accumulate ? dx : 0) + dy scattered to the first maximum of each window in row-major order, then times (x > 0)
-/// where relu_mask. x[N,H,W,C] is the input of forward (after its ReLU, for the mask), dx[N,H,W,C]; pixels that no
-/// window covers get nothing scattered. A NaN counts as the maximum, as in forward. dx may not overlap x or dy. Throws
-/// argument_error where extents do not fit.
+/// dx = dy scattered to the first maximum of each window in row-major order. x[N,H,W,C] is the input of forward,
+/// dx[N,H,W,C]; pixels that no window covers get 0. A NaN counts as the maximum, as in forward. dx may not overlap x or
+/// dy. Throws argument_error where extents do not fit.
 template <class T, class Device>
 void max_pool2d_backward(Device& dev, std::type_identity_t<view<T const>> x, std::type_identity_t<view<T const>> dy,
-                         view<T> dx, bool accumulate, bool relu_mask) {
+                         view<T> dx) {
   static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("max_pool2d_backward", "dy", dy, max_pool2d_output_shape(detail::extents(x)));
   detail::check_extents("max_pool2d_backward", "dx", dx, detail::extents(x));
   if (dx.size() == 0) return;
   if constexpr (detail::is_cpu<Device>) {
-    cpu_bodies::pool_backward<T> const job{x, dy, dx, accumulate, relu_mask};
+    cpu_bodies::pool_backward<T> const job{x, dy, dx};
     auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().pool_backward_row;
     dev.parallel(x.n * ceil_div(x.h, 2), [&](int unit, int) { body(job, unit); });
   } else {
     using kernel = kernels::max_pool2d_backward<T>;
     view<T const> const windows{nullptr, x.n, ceil_div(x.h, 2), ceil_div(x.w, 2), x.c};
     launch(dev, detail::elementwise_grid<kernel>("max_pool2d_backward", windows),
-           kernel{x, dy, dx, windows, accumulate, relu_mask, detail::all_aligned(x, dy, dx)});
+           kernel{x, dy, dx, windows, detail::all_aligned(x, dy, dx)});
+  }
+}
+
+/// codes = what max_pool2d_backward_into_skip() needs of x, an eighth or a sixteenth of its bytes: x may be overwritten
+/// then. x[N,H,W,C], codes[N,ceil(H/2),ceil(W/2),C]. Throws argument_error where extents do not fit.
+template <class T, class Device> void max_pool2d_encode(Device& dev, view<T const> x, view<window_code> codes) {
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
+  detail::check_extents("max_pool2d_encode", "codes", codes, max_pool2d_code_shape(detail::extents(x)));
+  if (codes.size() == 0) return;
+  if constexpr (detail::is_cpu<Device>) {
+    cpu_bodies::pool_encode<T> const job{x, codes};
+    auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().pool_encode_row;
+    dev.parallel(codes.n * codes.h, [&](int unit, int) { body(job, unit); });
+  } else {
+    using kernel = kernels::max_pool2d_encode<T>;
+    launch(dev, detail::elementwise_grid<kernel>("max_pool2d_encode", codes, kernel::size),
+           kernel{x, codes, detail::all_aligned(x), detail::aligned_pixels<kernel::size>(codes)});
+  }
+}
+
+/// dx = (dx + dy scattered to the first maximum of each window of x) where x > 0, elsewhere 0; `codes` are those of
+/// x[N,H,W,C], dy[N,H/2,W/2,C], dx[N,H,W,C]. Pixels that no window covers get nothing scattered. Throws argument_error
+/// where extents do not fit.
+template <class T, class Device>
+void max_pool2d_backward_into_skip(Device& dev, view<window_code const> codes, std::type_identity_t<view<T const>> dy,
+                                   view<T> dx) {
+  static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
+  char const* const op = "max_pool2d_backward_into_skip";
+  detail::check_extents(op, "codes", codes, max_pool2d_code_shape(detail::extents(dx)));
+  detail::check_extents(op, "dy", dy, max_pool2d_output_shape(detail::extents(dx)));
+  if (dx.size() == 0) return;
+  if constexpr (detail::is_cpu<Device>) {
+    cpu_bodies::pool_backward_into_skip<T> const job{codes, dy, dx};
+    auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().pool_backward_into_skip_row;
+    dev.parallel(codes.n * codes.h, [&](int unit, int) { body(job, unit); });
+  } else {
+    using kernel = kernels::max_pool2d_backward_into_skip<T>;
+    launch(dev, detail::elementwise_grid<kernel>(op, codes, kernel::size),
+           kernel{codes, dy, dx, detail::all_aligned(dy, dx), detail::aligned_pixels<kernel::size>(codes)});
   }
 }
 

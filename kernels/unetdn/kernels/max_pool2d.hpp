@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 #include <unetdn/core/half.hpp>
+#include <unetdn/core/window_code.hpp>
 #include <unetdn/kernels/pieces.hpp>
 
 namespace unetdn::kernels {
@@ -40,57 +41,152 @@ template <class T> struct max_pool2d_forward {
   }
 };
 
-/// dx = (accumulate ? dx : 0) + dy scattered to the first maximum of each window of x, then zero where x <= 0 if
-/// relu_mask: x, dx [N,H,W,C], dy[N,H/2,W/2,C]. Pixels of an odd last row or column get nothing scattered.
+/// The pixels of a window that lie in a picture of h x w; the rim may cut the others off.
+struct window_pixels {
+  bool inside[4];
+
+  UNETDN_HD window_pixels(int h, int w, int row, int column)
+      : inside{true, 2 * column + 1 < w, 2 * row + 1 < h, 2 * row + 1 < h && 2 * column + 1 < w} {}
+};
+
+/// A piece of each pixel of a window of x; zeros where there is none.
+template <class T> struct window_pieces {
+  piece<T> pixel[4];
+
+  UNETDN_DEVICE window_pieces(view<T const> const& x, window_pixels const& pixels, int image, int row, int column,
+                              int channel, int count, bool aligned) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      T const* const from = x.pixel(image, 2 * row + i / 2, 2 * column + i % 2) + channel;
+      pixel[i] = load_piece(from, pixels.inside[i] ? count : 0, aligned);
+    }
+  }
+  /// Which pixel holds the first maximum of element j.
+  UNETDN_DEVICE int maximum(int j) const {
+    float best = float(pixel[0].r[j]);
+    int first = 0;
+    UNETDN_UNROLL
+    for (int i = 1; i < 4; ++i) {
+      float const next = float(pixel[i].r[j]);
+      if (!takes_maximum(next, best)) continue;
+      best = next;
+      first = i;
+    }
+    return first;
+  }
+};
+
+/// dx = dy scattered to the first maximum of each window of x, elsewhere 0: x, dx [N,H,W,C], dy[N,H/2,W/2,C]. Pixels of
+/// an odd last row or column get nothing scattered.
 ///
-/// A thread owns one piece of 16 bytes in the pixels of a window; the maximum is found again, because the mask reads x
-/// anyway. Traffic: x and dy read once, dx written once, and read once where it accumulates. Bound: memory bandwidth.
+/// A thread owns one piece of 16 bytes in the pixels of a window. Traffic: x and dy read once, dx written once. Bound:
+/// memory bandwidth.
 template <class T> struct max_pool2d_backward {
   static constexpr int threads = 256;
   struct shared {};
   view<T const> x, dy;
   view<T> dx;
   view<T const> windows;  // no memory: the extents of all windows, those that the rim cuts included
-  bool accumulate, relu_mask;
-  bool aligned;  // of x, dy and dx
+  bool aligned;           // of x, dy and dx
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
     for_each_piece(block, threads, windows, [&](int image, int row, int column, int channel, int count) {
       bool const whole = row < dy.h && column < dy.w;
-      bool const inside[4] = {true, 2 * column + 1 < x.w, 2 * row + 1 < x.h, whole};
+      window_pixels const pixels{x.h, x.w, row, column};
+      window_pieces<T> const r_x{x, pixels, image, row, column, channel, count, aligned};
       piece<T> const r_dy = load_piece(dy.pixel(image, row, column) + channel, whole ? count : 0, aligned);
-      piece<T> r_x[4];
-      int r_first[piece_size<T>];  // the pixel of each channel's maximum
-      UNETDN_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        T const* const from = x.pixel(image, 2 * row + i / 2, 2 * column + i % 2) + channel;
-        r_x[i] = load_piece(from, inside[i] ? count : 0, aligned);
-      }
+      piece<T> r_dx[4] = {};
       UNETDN_UNROLL
       for (int j = 0; j < piece_size<T>; ++j) {
-        float best = float(r_x[0].r[j]);
-        r_first[j] = 0;
+        int const first = r_x.maximum(j);
         UNETDN_UNROLL
-        for (int i = 1; i < 4; ++i) {
-          float const next = float(r_x[i].r[j]);
-          if (!takes_maximum(next, best)) continue;
-          best = next;
-          r_first[j] = i;
-        }
+        for (int i = 0; i < 4; ++i) r_dx[i].r[j] = first == i ? r_dy.r[j] : T(0.0f);
       }
       UNETDN_UNROLL
       for (int i = 0; i < 4; ++i) {
-        if (!inside[i]) continue;
-        T* const to = dx.pixel(image, 2 * row + i / 2, 2 * column + i % 2) + channel;
-        piece<T> r_dx = load_piece<T>(to, accumulate ? count : 0, aligned);
-        UNETDN_UNROLL
-        for (int j = 0; j < piece_size<T>; ++j) {
-          if (r_first[j] == i) r_dx.r[j] = T(float(r_dx.r[j]) + float(r_dy.r[j]));
-          if (relu_mask && !(float(r_x[i].r[j]) > 0)) r_dx.r[j] = T(0.0f);
-        }
-        store_piece(to, r_dx, count, aligned);
+        if (pixels.inside[i])
+          store_piece(dx.pixel(image, 2 * row + i / 2, 2 * column + i % 2) + channel, r_dx[i], count, aligned);
       }
     });
+  }
+};
+
+/// The codes of all windows of x, those that the rim cuts included: x[N,H,W,C], codes[N,ceil(H/2),ceil(W/2),C].
+///
+/// A thread owns one piece of 16 bytes in the pixels of a window. Traffic: x read once, a byte written for four
+/// elements of it. Bound: memory bandwidth.
+template <class T> struct max_pool2d_encode {
+  static constexpr int threads = 256;
+  static constexpr int size = piece_size<T>;
+  struct shared {};
+  view<T const> x;
+  view<window_code> codes;
+  bool aligned, codes_aligned;  // the latter to `size` bytes
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    for_each_piece<window_code, size>(
+        block, threads, codes, [&](int image, int row, int column, int channel, int count) {
+          window_pieces<T> const r_x{x, {x.h, x.w, row, column}, image, row, column, channel, count, aligned};
+          alignas(size) window_code r_codes[size];
+          UNETDN_UNROLL
+          for (int j = 0; j < size; ++j) {
+            int code = r_x.maximum(j) << window_code_place;
+            UNETDN_UNROLL
+            for (int i = 0; i < 4; ++i) code |= int(float(r_x.pixel[i].r[j]) > 0) << i;
+            r_codes[j] = window_code(code);
+          }
+          window_code* const to = codes.pixel(image, row, column) + channel;
+          if (codes_aligned && count == size) return copy_aligned<size>(to, r_codes);
+          UNETDN_UNROLL
+          for (int j = 0; j < size; ++j) {
+            if (j < count) to[j] = r_codes[j];
+          }
+        });
+  }
+};
+
+/// dx = dx + dy scattered to the maxima, where x was above 0, elsewhere 0, as the codes of x say: codes
+/// [N,ceil(H/2),ceil(W/2),C], dy[N,H/2,W/2,C], dx[N,H,W,C].
+///
+/// A thread owns one piece of 16 bytes in the pixels of a window. Traffic: codes and dy read once, dx read and written
+/// once. Bound: memory bandwidth.
+template <class T> struct max_pool2d_backward_into_skip {
+  static constexpr int threads = 256;
+  static constexpr int size = piece_size<T>;
+  struct shared {};
+  view<window_code const> codes;
+  view<T const> dy;
+  view<T> dx;
+  bool aligned, codes_aligned;  // the latter to `size` bytes
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
+    for_each_piece<window_code const, size>(
+        block, threads, codes, [&](int image, int row, int column, int channel, int count) {
+          alignas(size) window_code r_codes[size];
+          window_code const* const from = codes.pixel(image, row, column) + channel;
+          if (codes_aligned && count == size) {
+            copy_aligned<size>(r_codes, from);
+          } else {
+            UNETDN_UNROLL
+            for (int j = 0; j < size; ++j) r_codes[j] = j < count ? from[j] : window_code(0);
+          }
+          bool const whole = row < dy.h && column < dy.w;
+          window_pixels const pixels{dx.h, dx.w, row, column};
+          piece<T> const r_dy = load_piece(dy.pixel(image, row, column) + channel, whole ? count : 0, aligned);
+          UNETDN_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            if (!pixels.inside[i]) continue;
+            T* const to = dx.pixel(image, 2 * row + i / 2, 2 * column + i % 2) + channel;
+            piece<T> r_dx = load_piece<T>(to, count, aligned);
+            UNETDN_UNROLL
+            for (int j = 0; j < size; ++j) {
+              int const code = r_codes[j];
+              if (code >> window_code_place == i) r_dx.r[j] = T(float(r_dx.r[j]) + float(r_dy.r[j]));
+              if (!(code >> i & 1)) r_dx.r[j] = T(0.0f);
+            }
+            store_piece(to, r_dx, count, aligned);
+          }
+        });
   }
 };
 

@@ -32,9 +32,11 @@ inline constexpr loss_bodies<T> table<loss_bodies<T>>{filter_rows<T>, multiply_r
                                                       collect_ssim<T>, compare_rows<T>};
 
 template <class T>
-inline constexpr gradient_bodies<T> table<gradient_bodies<T>>{
-    sum_weight_gradient<T>, sum_parts<T>,    transpose_weights<T>,    pool_backward_row<T>,
-    update_weights<T>,      squared_norm<T>, relu_gradient_of_run<T>, sigmoid_gradient_of_run<T>};
+inline constexpr gradient_bodies<T> table<gradient_bodies<T>>{sum_weight_gradient<T>,  sum_parts<T>,
+                                                              transpose_weights<T>,    pool_backward_row<T>,
+                                                              pool_encode_row<T>,      pool_backward_into_skip_row<T>,
+                                                              update_weights<T>,       squared_norm<T>,
+                                                              relu_gradient_of_run<T>, sigmoid_gradient_of_run<T>};
 
 template <class T>
 inline constexpr winograd_bodies<T> table<winograd_bodies<T>>{share_weights<T>, correlate_tiles<T>, share_input<T>,

@@ -24,56 +24,107 @@ template <class T> void pool_forward_row(pool_forward<T> const& job, int unit) {
   }
 }
 
-/// One pixel's gradient: what was there (where it accumulates) plus what came, masked by the activation.
-template <class T>
-inline void finish_gradient(pool_backward<T> const& job, vec<T> x, vec<T> scattered, T* dx, int count) {
-  vec<T> d = job.accumulate ? load_part(dx, count) + scattered : scattered;
-  if (job.relu_mask) d = x > T(0) ? d : vec<T>{};
-  store_part(dx, d, count);
+/// A window of a picture of h x w; the rim may cut pixels of it off.
+struct window_place {
+  int image, row, col;
+  bool inside[4];
+
+  window_place(int h, int w, int image_, int row_, int col_)
+      : image{image_}, row{row_}, col{col_}, inside{true, 2 * col + 1 < w, 2 * row + 1 < h, false} {
+    inside[3] = inside[1] && inside[2];
+  }
+  bool whole() const { return inside[3]; }
+  /// Pixel i, in row-major order.
+  template <class T> T* pixel(view<T> const& x, int i) const {
+    return x.pixel(image, 2 * row + i / 2, 2 * col + i % 2);
+  }
+};
+
+/// Calls f(window, whether it is whole) for a row of windows of x, those that the rim cuts included; the latter is a
+/// constant, so that loops over whole windows do not ask for each pixel.
+template <class T, class F> inline void each_window(view<T> const& x, int unit, F f) {
+  int const rows = ceil_div(x.h, 2);
+  for (int col = 0; col < ceil_div(x.w, 2); ++col) {
+    window_place const at{x.h, x.w, unit / rows, unit % rows, col};
+    if (at.whole())
+      f(at, std::true_type{});
+    else
+      f(at, std::false_type{});
+  }
 }
 
-template <class T> inline void unpool_window(pool_backward<T> const& job, int image, int row, int col) {
-  std::ptrdiff_t const right = job.x.pixel_stride, down = job.x.row_stride;
-  std::ptrdiff_t const dx_right = job.dx.pixel_stride, dx_down = job.dx.row_stride;
-  T const* const from = job.x.pixel(image, 2 * row, 2 * col);
-  T const* const dy = job.dy.pixel(image, row, col);
-  T* const dx = job.dx.pixel(image, 2 * row, 2 * col);
-  each_vector<T>(job.x.c, [&](int c, int count) UNETDN_INLINE_LAMBDA {
-    vec<T> x[4];
-    UNETDN_UNROLL_TILE
-    for (int i = 0; i < 4; ++i) x[i] = load_part(from + i / 2 * down + i % 2 * right + c, count);
-    vec<T> const maximum = larger<T>(larger<T>(x[0], x[1]), larger<T>(x[2], x[3]));
-    vec<T> const gradient = load_part(dy + c, count);
-    auto found = maximum < maximum;  // no lane has found its pixel yet
-    UNETDN_UNROLL_TILE
-    for (int i = 0; i < 4; ++i) {
-      auto const here = ((x[i] == maximum) | (x[i] != x[i])) & ~found;
-      found |= here;
-      finish_gradient(job, x[i], here ? gradient : vec<T>{}, dx + i / 2 * dx_down + i % 2 * dx_right + c, count);
-    }
-  });
+/// `count` channels of a window's pixels from c on; zeros where there is none.
+template <class T, class Whole>
+inline void load_window(view<T const> const& x, window_place const& at, Whole whole, int c, int count, vec<T> (&r)[4]) {
+  UNETDN_UNROLL_TILE
+  for (int i = 0; i < 4; ++i) r[i] = whole || at.inside[i] ? load_part(at.pixel(x, i) + c, count) : vec<T>{};
 }
 
-/// A pixel that no window covers.
-template <class T> inline void unpool_nothing(pool_backward<T> const& job, int image, int row, int col) {
-  for (int c = 0; c < job.x.c; c += lanes<T>) {
-    int const count = std::min(lanes<T>, job.x.c - c);
-    finish_gradient(job, load_part(job.x.pixel(image, row, col) + c, count), vec<T>{},
-                    job.dx.pixel(image, row, col) + c, count);
+/// Calls f(i, whether pixel i holds each lane's first maximum).
+template <class T, class F> inline void each_pixel_of_maximum(vec<T> const (&x)[4], F f) {
+  vec<T> const maximum = larger<T>(larger<T>(x[0], x[1]), larger<T>(x[2], x[3]));
+  auto found = maximum < maximum;  // no lane has found its pixel yet
+  UNETDN_UNROLL_TILE
+  for (int i = 0; i < 4; ++i) {
+    auto const here = ((x[i] == maximum) | (x[i] != x[i])) & ~found;
+    found |= here;
+    f(i, here);
   }
 }
 
 /// Unit: two rows of dx, or the odd last one.
 template <class T> void pool_backward_row(pool_backward<T> const& job, int unit) {
-  int const units = ceil_div(job.x.h, 2);
-  int const image = unit / units, row = unit % units;
-  if (row == job.dy.h) {
-    for (int col = 0; col < job.x.w; ++col) unpool_nothing(job, image, 2 * row, col);
-    return;
-  }
-  for (int col = 0; col < job.dy.w; ++col) unpool_window(job, image, row, col);
-  if (job.x.w % 2) {
-    unpool_nothing(job, image, 2 * row, job.x.w - 1);
-    unpool_nothing(job, image, 2 * row + 1, job.x.w - 1);
-  }
+  each_window(job.x, unit, [&](window_place const& at, auto whole) UNETDN_INLINE_LAMBDA {
+    T const* const dy = whole ? job.dy.pixel(at.image, at.row, at.col) : nullptr;
+    each_vector<T>(job.x.c, [&](int c, int count) UNETDN_INLINE_LAMBDA {
+      vec<T> x[4];
+      load_window(job.x, at, whole, c, count, x);
+      vec<T> const gradient = whole ? load_part(dy + c, count) : vec<T>{};
+      each_pixel_of_maximum<T>(x, [&](int i, auto here) UNETDN_INLINE_LAMBDA {
+        if (whole || at.inside[i]) store_part(at.pixel(job.dx, i) + c, here ? gradient : vec<T>{}, count);
+      });
+    });
+  });
+}
+
+/// A byte a lane.
+template <class T> struct bytes_of { typedef window_code type __attribute__((vector_size(lanes<T>))); };
+
+/// Unit: one row of windows.
+template <class T> void pool_encode_row(pool_encode<T> const& job, int unit) {
+  each_window(job.x, unit, [&](window_place const& at, auto whole) UNETDN_INLINE_LAMBDA {
+    window_code* const to = job.codes.pixel(at.image, at.row, at.col);
+    each_vector<T>(job.x.c, [&](int c, int count) UNETDN_INLINE_LAMBDA {
+      vec<T> x[4];
+      load_window(job.x, at, whole, c, count, x);
+      bits<T> code{};
+      each_pixel_of_maximum<T>(x, [&](int i, auto here) UNETDN_INLINE_LAMBDA {
+        code |= here ? bits<T>{} + (i << window_code_place) : bits<T>{};
+        code |= x[i] > T(0) ? bits<T>{} + (1 << i) : bits<T>{};
+      });
+      auto const bytes = __builtin_convertvector(code, typename bytes_of<T>::type);
+      std::memcpy(to + c, &bytes, static_cast<std::size_t>(count));
+    });
+  });
+}
+
+/// Unit: one row of windows.
+template <class T> void pool_backward_into_skip_row(pool_backward_into_skip<T> const& job, int unit) {
+  each_window(job.dx, unit, [&](window_place const& at, auto whole) UNETDN_INLINE_LAMBDA {
+    window_code const* const from = job.codes.pixel(at.image, at.row, at.col);
+    T const* const dy = whole ? job.dy.pixel(at.image, at.row, at.col) : nullptr;
+    each_vector<T>(job.dx.c, [&](int c, int count) UNETDN_INLINE_LAMBDA {
+      typename bytes_of<T>::type bytes{};
+      std::memcpy(&bytes, from + c, static_cast<std::size_t>(count));
+      bits<T> const code = __builtin_convertvector(bytes, bits<T>);
+      vec<T> const gradient = whole ? load_part(dy + c, count) : vec<T>{};
+      UNETDN_UNROLL_TILE
+      for (int i = 0; i < 4; ++i) {
+        if (!whole && !at.inside[i]) continue;
+        T* const to = at.pixel(job.dx, i) + c;
+        vec<T> const scattered = code >> window_code_place == i ? gradient : vec<T>{};
+        store_part(to, (code & 1 << i) != 0 ? load_part(to, count) + scattered : vec<T>{}, count);
+      }
+    });
+  });
 }
