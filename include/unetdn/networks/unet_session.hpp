@@ -277,8 +277,9 @@ template <class T, class Device> class unet_session {
     auto const conv = [&](int in, int out, int kernel, activation const& x) {
       unetdn::shape s = x.shape;
       s.c = in;
+      // The arena's buffers and their halves are aligned: a base is a multiple of 8.
       scratch_bytes_ =
-          std::max(scratch_bytes_, conv2d_scratch_bytes<T>(*device_, conv2d_shape{in, out, kernel}, s, training));
+          std::max(scratch_bytes_, conv2d_scratch_bytes<T>(*device_, conv2d_shape{in, out, kernel}, s, training, true));
     };
     int const levels = config_.levels;
     for (int l = 0; l <= levels; ++l) {

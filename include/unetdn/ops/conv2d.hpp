@@ -200,13 +200,16 @@ void conv2d_backward_weights(Device& dev, conv2d_shape s, std::type_identity_t<v
   }
 }
 
-/// The most scratch that a pass over x needs: forward alone, or with `training` the two gradients as well.
+/// The most scratch that a pass over x needs: forward alone, or with `training` the two gradients as well. On a GPU it
+/// is less where all windows are `aligned`: their pixels begin at multiples of 16 bytes where their channels allow it.
 template <class T, class Device>
-std::size_t conv2d_scratch_bytes(Device const& dev, conv2d_shape s, unetdn::shape x, bool training) {
+std::size_t conv2d_scratch_bytes(Device const& dev, conv2d_shape s, unetdn::shape x, bool training,
+                                 bool aligned = false) {
   static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   unetdn::shape const y = conv2d_output_shape(s, x);
   if constexpr (!detail::is_cpu<Device>) {
-    return training ? detail::conv2d_gradient_bytes<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, y) : 0;
+    if (!training) return 0;
+    return detail::conv2d_gradient_bytes<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, y, aligned);
   } else {
     using namespace cpu_bodies;
     view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};

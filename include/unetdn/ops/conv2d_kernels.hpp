@@ -184,7 +184,7 @@ void with_weight_gradient(Device const& dev, kernels::conv_weights layout, int k
   bool const x_aligned = aligned_pixels(x);
   bool const dy_aligned = aligned_pixels(dy);
   auto const parts = [&](int blocks, int tiles, int resident = 2) -> kernels::gradient_parts {
-    return {nullptr, layout, gradient_part_count(blocks, tiles, resident)};
+    return {layout, gradient_part_count(blocks, tiles, resident)};
   };
   auto const halo = [&](auto tile) {
     using type = kernels::conv2d_weight_gradient_halo<Operand, tile.value>;
@@ -213,8 +213,30 @@ void with_weight_gradient(Device const& dev, kernels::conv_weights layout, int k
   }
 }
 
+/// Scratch for the parts of a weight gradient but the first, which lies where the gradient does.
 inline std::size_t gradient_bytes(kernels::gradient_parts const& parts) {
-  return static_cast<std::size_t>(parts.parts) * static_cast<std::size_t>(parts.stride()) * sizeof(float);
+  return static_cast<std::size_t>(std::max(0, parts.parts - 1)) * static_cast<std::size_t>(parts.stride()) *
+         sizeof(float);
+}
+
+/// Runs the kernel of a weight gradient, which lacks where that goes, and adds its parts.
+template <class Device, class Kernel>
+void launch_weight_gradient(Device& dev, Kernel kernel, float* dw, float* db, bool accumulate) {
+  kernels::gradient_parts& to = kernel.to;
+  to.dw = dw;
+  to.db = db;
+  to.accumulate = accumulate;
+  to.partial = static_cast<float*>(dev.scratch(gradient_bytes(to)));
+  launch(dev, {kernel.blocks(to.layout), to.parts}, kernel);
+  if (to.parts > 1) launch(dev, kernels::add_parts::grid(to), kernels::add_parts{to});
+}
+
+/// The weight gradient of no pixels.
+template <class Device>
+void add_no_gradient(Device& dev, kernels::conv_weights layout, float* dw, float* db, bool accumulate) {
+  if (accumulate) return;
+  dev.fill_zero(dw, static_cast<std::size_t>(layout.size()) * sizeof(float));
+  if (db) dev.fill_zero(db, static_cast<std::size_t>(layout.outputs) * sizeof(float));
 }
 
 template <class T, class Device>
@@ -223,27 +245,23 @@ void launch_conv2d_backward_weights(Device& dev, kernels::conv_weights layout, i
                                     bool accumulate) {
   check_kernel_extents("conv2d_backward_weights", dy);
   check_weights_aligned("conv2d_backward_weights", dw);
-  kernels::gradient_parts parts{nullptr, layout, 0};
-  if (dy.size() > 0) {
-    with_operand<T>(dev, [&](auto operand) {
-      using type = typename decltype(operand)::type;
-      with_weight_gradient<type, T>(dev, layout, kernel, stride, x, dy, db != nullptr, [&](auto gradient) {
-        parts = gradient.to;
-        parts.partial = static_cast<float*>(dev.scratch(gradient_bytes(parts)));
-        gradient.to = parts;
-        launch(dev, {gradient.blocks(layout), parts.parts}, gradient);
-      });
+  if (dy.size() == 0) return add_no_gradient(dev, layout, dw, db, accumulate);
+  with_operand<T>(dev, [&](auto operand) {
+    using type = typename decltype(operand)::type;
+    with_weight_gradient<type, T>(dev, layout, kernel, stride, x, dy, db != nullptr, [&](auto const& gradient) {
+      launch_weight_gradient(dev, gradient, dw, db, accumulate);
     });
-  }
-  launch(dev, kernels::add_parts::grid(parts), kernels::add_parts{parts, dw, db, accumulate});
+  });
 }
 
-/// Scratch of launch_conv2d_backward_weights; the other passes need none.
+/// Scratch of launch_conv2d_backward_weights, for windows of any alignment or, `aligned`, for windows whose pixels
+/// begin at multiples of 16 bytes where their channels allow it; the other passes need none.
 template <class T, class Device>
 std::size_t conv2d_gradient_bytes(Device const& dev, kernels::conv_weights layout, int kernel, int stride,
-                                  unetdn::shape dy) {
+                                  unetdn::shape dy, bool aligned) {
   std::size_t bytes = 0;
   for (std::uintptr_t const address : {std::size_t(0), sizeof(T)}) {  // of windows that warpgroups can read, and cannot
+    if (aligned && address > 0) continue;
     auto const window = [&](int channels) -> view<T const> {
       return {reinterpret_cast<T const*>(address), dy.n, dy.h, dy.w, channels};
     };

@@ -65,7 +65,7 @@ kernels::conv_transpose2d_weight_gradient<Operand> transpose_gradient(kernels::c
                                                                       bool with_bias) {
   using kernel = kernels::conv_transpose2d_weight_gradient<Operand>;
   int const parts = gradient_part_count(kernel::blocks(layout), kernel::steps(x));
-  return {x, dy, aligned_pixels(x), aligned_pixels(dy), with_bias, {nullptr, layout, parts}};
+  return {x, dy, aligned_pixels(x), aligned_pixels(dy), with_bias, {layout, parts}};
 }
 }  // namespace detail
 
@@ -167,16 +167,12 @@ void conv_transpose2d_backward_weights(Device& dev, conv_transpose2d_shape s, st
   } else {
     detail::check_kernel_extents("conv_transpose2d_backward_weights", dy);
     detail::check_weights_aligned("conv_transpose2d_backward_weights", dw);
-    kernels::gradient_parts parts{nullptr, detail::layout<Device>(s), 0};
-    if (dy.size() > 0) {
-      detail::with_operand<T>(dev, [&](auto operand) {
-        auto kernel = detail::transpose_gradient<typename decltype(operand)::type>(parts.layout, x, dy, db != nullptr);
-        kernel.to.partial = static_cast<float*>(dev.scratch(detail::gradient_bytes(kernel.to)));
-        parts = kernel.to;
-        launch(dev, {kernel.blocks(parts.layout), parts.parts}, kernel);
-      });
-    }
-    launch(dev, kernels::add_parts::grid(parts), kernels::add_parts{parts, dw, db, accumulate});
+    auto const layout = detail::layout<Device>(s);
+    if (dy.size() == 0) return detail::add_no_gradient(dev, layout, dw, db, accumulate);
+    detail::with_operand<T>(dev, [&](auto operand) {
+      auto const kernel = detail::transpose_gradient<typename decltype(operand)::type>(layout, x, dy, db != nullptr);
+      detail::launch_weight_gradient(dev, kernel, dw, db, accumulate);
+    });
   }
 }
 

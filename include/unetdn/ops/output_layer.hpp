@@ -106,7 +106,7 @@ template <class T, class Device>
 kernels::gradient_parts output_layer_parts(output_layer_shape s, view<T const> const& g) {
   using kernel = kernels::output_layer_backward<T, 4>;
   kernels::conv_weights const weights = layout<Device>(s.conv());
-  return {nullptr, weights, g.size() > 0 ? gradient_part_count(kernel::blocks(weights), kernel::tiles(g)) : 0};
+  return {weights, g.size() > 0 ? gradient_part_count(kernel::blocks(weights), kernel::tiles(g)) : 0};
 }
 
 template <class T, class Device>
@@ -115,17 +115,13 @@ void launch_output_layer_backward(Device& dev, output_layer_shape s, view<T cons
   check_output_layer_extents("output_layer_backward", g);
   check_weights_aligned("output_layer_backward", w);
   check_weights_aligned("output_layer_backward", dw);
-  kernels::gradient_parts parts = output_layer_parts<T, Device>(s, g);
-  if (parts.parts > 0) {
-    parts.partial = static_cast<float*>(dev.scratch(gradient_bytes(parts)));
-    collapse_rows(x, g, dx);
-    with_outputs(s, [&](auto outputs) {
-      using kernel = kernels::output_layer_backward<T, outputs.value>;
-      launch(dev, {kernel::blocks(parts.layout), parts.parts},
-             kernel{x, g, w, dx, relu_mask, all_aligned(x, dx), parts});
-    });
-  }
-  launch(dev, kernels::add_parts::grid(parts), kernels::add_parts{parts, dw, db, accumulate});
+  if (g.size() == 0) return add_no_gradient(dev, layout<Device>(s.conv()), dw, db, accumulate);
+  kernels::gradient_parts const parts = output_layer_parts<T, Device>(s, g);
+  collapse_rows(x, g, dx);
+  with_outputs(s, [&](auto outputs) {
+    using kernel = kernels::output_layer_backward<T, outputs.value>;
+    launch_weight_gradient(dev, kernel{x, g, w, dx, relu_mask, all_aligned(x, dx), parts}, dw, db, accumulate);
+  });
 }
 
 }  // namespace detail

@@ -192,13 +192,13 @@ template <class Operand> struct conv2d_im2col {
 };
 
 /// conv2d_weight_gradient_halo's sums for x[N,H,W,C] with C <= 4:
-///   partial[i][k][r][s][c] = sum over the pixels (n, p, q) of part i of dy[n][p][q][k] x[n][p+r-1][q+s-1][c]
-/// and with_bias, db[k] = sum of dy[..][k] of part i. x[N,H,W,C], dy[N,H,W,K] are any windows.
+///   dw[k][r][s][c] of a part = sum over its pixels (n, p, q) of dy[n][p][q][k] x[n][p+r-1][q+s-1][c]
+/// and with_bias, db[k] = sum of its dy[..][k]. x[N,H,W,C], dy[N,H,W,K] are any windows.
 ///
 /// A block owns 32 output channels' weights; grid {tiles of K, parts}. It walks its part's tiles of 8x16 pixels in
 /// order, whose matrix and dy are both read transposed. Each warp takes every fourth row of pixels and has sums of all
 /// those weights, which are added in order at the end. While a tile is multiplied the next one is on its way.
-/// Traffic: dy read once, x 1.4 K / 32 times, partial written once. Bound: bytes of dy; for float shared memory.
+/// Traffic: dy read once, x 1.4 K / 32 times, sums written once. Bound: bytes of dy; for float shared memory.
 template <class Operand> struct conv2d_weight_gradient_im2col {
   using T = storage_t<Operand>;
   static constexpr int tile_h = 8;
@@ -338,7 +338,7 @@ template <class Operand> struct conv2d_weight_gradient_im2col {
       }
     }
     block.sync();  // completes those
-    float* const partial = to.partial + part * to.stride();
+    gradient_sums const sums_of_part = to.of(part);
     int const in_output = matrix::taps * to.layout.pitch() / piece_size<float>;
     for (int i = block.thread(); i < tile_k * in_output; i += threads) {
       int const k = i / in_output;
@@ -354,9 +354,9 @@ template <class Operand> struct conv2d_weight_gradient_im2col {
           if (c + e < x.c) r_sum.r[e] += s.memory.of_warp[warp][k][tap * x.c + c + e];
         }
       }
-      copy_aligned<16>(&partial[to.layout.index(c, tap, k0 + k)], r_sum.r);
+      sums_of_part.put<4>(to.layout.index(c, tap, k0 + k), r_sum.r);
     }
-    if (with_bias) sums::store(block, s.db, r_db, partial + to.layout.size() + k0, dy.c - k0);
+    if (with_bias) sums::store(block, s.db, r_db, sums_of_part, k0, dy.c - k0);
   }
 };
 

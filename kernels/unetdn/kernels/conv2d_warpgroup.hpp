@@ -196,7 +196,7 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
 /// shifted copies of x. The products of half a tile run while the next half's dy is loaded, and two tiles are on their
 /// way. (A wait for all but the last products must end a loop's body, not begin it: ptxas otherwise finds that their
 /// registers are read too soon, and lets no two products overlap; its message is C7514.)
-/// Traffic: dy read C / 64 times, x 1.4 K / 64 times, partial written once. Bound: tensor cores.
+/// Traffic: dy read C / 64 times, x 1.4 K / 64 times, sums written once. Bound: tensor cores.
 template <class T> struct conv2d_weight_gradient_warpgroup {
   static constexpr bool by_warpgroups = true;
   static constexpr int tile_k = shared_row;
@@ -356,7 +356,7 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
     block.settle(r_dw);
     block.settle(r_db);
 
-    float* const partial = to.partial + part * to.stride();
+    gradient_sums const sums_of_part = to.of(part);
     UNETDN_UNROLL
     for (int tap = 0; tap < row_taps; ++tap) {
       UNETDN_UNROLL
@@ -366,7 +366,7 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
           int const k = k0 + k_first + fragment_c_row(block.lane(), i);
           int const c = c0 + j * 8 + fragment_c_column(block.lane(), i);
           if (k < dy.c && c < to.layout.pitch())
-            copy_aligned<8>(&partial[to.layout.index(c, tap_row * row_taps + tap, k)], &r_dw[tap][j].r[i]);
+            sums_of_part.put<2>(to.layout.index(c, tap_row * row_taps + tap, k), &r_dw[tap][j].r[i]);
         }
       }
     }
@@ -374,7 +374,7 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
     UNETDN_UNROLL
     for (int i = 0; i < 4; i += 2) {
       int const k = k0 + k_first + fragment_c_row(block.lane(), i);
-      if (k < dy.c) partial[to.layout.size() + k] = r_db[0].r[i];
+      if (k < dy.c) sums_of_part.put_bias(k, r_db[0].r[i]);
     }
   }
 };

@@ -2,20 +2,45 @@
 #pragma once
 #include <unetdn/kernels/conv2d_tile.hpp>
 
-// Gradients of a convolution's weights and bias: pixels are split into parts, each of which sums into memory of its
-// own; add_parts then adds the parts. The split depends on the kernel and on shapes alone, so the bits do, too.
+// Gradients of a convolution's weights and bias: pixels are split into parts. The first one's sums go where the
+// gradient does, those of the others into memory of their own, and add_parts adds them. The split depends on the kernel
+// and on shapes alone, so the bits do, too.
 
 namespace unetdn::kernels {
 
-/// Where part i's sums lie: partial + i * stride(), first dw in the layout of the weights, then db.
+/// Where sums of a weight gradient go; added to what is there where `add`.
+struct gradient_sums {
+  float *dw, *db;
+  bool add;
+
+  /// `Count` sums of weights from element `at` on, aligned to as many.
+  template <int Count> UNETDN_DEVICE void put(std::int64_t at, float const* sums) const {
+    alignas(sizeof(float) * Count) float r[Count] = {};
+    if (add) copy_aligned<sizeof(float) * Count>(r, dw + at);
+    UNETDN_UNROLL
+    for (int i = 0; i < Count; ++i) r[i] = add ? r[i] + sums[i] : sums[i];
+    copy_aligned<sizeof(float) * Count>(dw + at, r);
+  }
+  UNETDN_DEVICE void put_bias(int k, float sum) const { db[k] = add ? db[k] + sum : sum; }
+};
+
+/// The parts of a weight gradient. The sums of part 0 go to dw, in the layout of the weights, and db, and are added to
+/// what is there where `accumulate`; those of part i > 0 to partial + (i - 1) * stride(), dw first.
 struct gradient_parts {
-  float* partial;
   conv_weights layout;
   int parts;
+  float *dw = nullptr, *db = nullptr;
+  bool accumulate = false;
+  float* partial = nullptr;
 
   UNETDN_HD constexpr std::int64_t stride() const { return layout.size() + round_up(layout.outputs, 4); }
   /// Of `count` tiles, the first one of part i.
   UNETDN_HD constexpr int first(int count, int i) const { return int(std::int64_t(count) * i / parts); }
+  UNETDN_DEVICE gradient_sums of(int part) const {
+    if (part == 0) return {dw, db, accumulate};
+    float* const to = partial + (part - 1) * stride();
+    return {to, to + layout.size(), false};
+  }
 };
 
 /// Sums of columns of dy tiles that lie in shared memory, for db: thread t adds every Apart-th row of column t % TileK.
@@ -29,28 +54,29 @@ template <int TileK, int Threads> struct column_sums {
     for (int row = block.thread() / TileK; row < Rows; row += apart) sum += float(*at(row, block.thread() % TileK));
     return sum;
   }
-  /// Adds the threads of a column in order and stores the columns that exist.
-  template <class Block> static UNETDN_DEVICE void store(Block& block, shared& s, float sum, float* to, int columns) {
+  /// Adds the threads of a column in order and stores the columns that exist, outputs k0, k0 + 1, ...
+  template <class Block>
+  static UNETDN_DEVICE void store(Block& block, shared& s, float sum, gradient_sums const& to, int k0, int columns) {
     int const column = block.thread() % TileK;
     s[block.thread() / TileK][column] = sum;
     block.sync();  // completes s
     if (block.thread() >= TileK || column >= columns) return;
     float total = s[0][column];
     for (int i = 1; i < apart; ++i) total += s[i][column];
-    to[column] = total;
+    to.put_bias(k0 + column, total);
   }
 };
 
 /// Weight gradient of a 3x3 convolution with stride 1 and zero padding 1:
-///   partial[i][k][r][s][c] = sum over the pixels (n, p, q) of part i of dy[n][p][q][k] x[n][p+r-1][q+s-1][c]
-/// and with_bias, db[k] = sum of dy[..][k] of part i. x[N,H,W,C], dy[N,H,W,K] are any windows. Operand as in
+///   dw[k][r][s][c] of a part = sum over its pixels (n, p, q) of dy[n][p][q][k] x[n][p+r-1][q+s-1][c]
+/// and with_bias, db[k] = sum of its dy[..][k]. x[N,H,W,C], dy[N,H,W,K] are any windows. Operand as in
 /// conv2d.hpp.
 ///
 /// A block owns TileK x 9 x 32 weights, all in registers; grid {tiles of C * tiles of K, parts}. It walks its part's
 /// tiles of 4x16 pixels in order; the nine taps read one halo tile of x. A warp owns 16 M output times 16 input
 /// channels, all taps; where that leaves warps over (few output channels), two groups of them take the tile's rows in
 /// turn, and their sums are added at the end. Both operands lie pixel by pixel, so both loads transpose.
-/// Traffic: dy read C / 32 times, x 1.7 K / TileK times, partial written once. Bound: tensor cores, or for float shared
+/// Traffic: dy read C / 32 times, x 1.7 K / TileK times, sums written once. Bound: tensor cores, or for float shared
 /// memory; for few channels bytes of x and dy.
 template <class Operand, int TileK> struct conv2d_weight_gradient_halo {
   using T = storage_t<Operand>;
@@ -192,7 +218,7 @@ template <class Operand, int TileK> struct conv2d_weight_gradient_halo {
       }
     }
 
-    float* const partial = to.partial + part * to.stride();
+    gradient_sums const sums_of_part = to.of(part);
     UNETDN_UNROLL
     for (int tap = 0; tap < taps; ++tap) {
       UNETDN_UNROLL
@@ -204,17 +230,17 @@ template <class Operand, int TileK> struct conv2d_weight_gradient_halo {
             int const k = k0 + row0 + m * 16 + fragment_c_row(block.lane(), i);
             int const c = c0 + column0 + j * 8 + fragment_c_column(block.lane(), i);
             if (group == 0 && k < dy.c && c < to.layout.pitch())
-              copy_aligned<8>(&partial[to.layout.index(c, tap, k)], &r_dw[tap][m][j].r[i]);
+              sums_of_part.put<2>(to.layout.index(c, tap, k), &r_dw[tap][m][j].r[i]);
           }
         }
       }
     }
-    if (sums_bias) sums::store(block, s.db, r_db, partial + to.layout.size() + k0, dy.c - k0);
+    if (sums_bias) sums::store(block, s.db, r_db, sums_of_part, k0, dy.c - k0);
   }
 };
 
 /// Weight gradient of a convolution with any square kernel and stride:
-///   partial[i][k][t][c] = sum over the output pixels (n, p, q) of part i of dy[n][p][q][k] x[n][step p + r -
+///   dw[k][t][c] of a part = sum over its output pixels (n, p, q) of dy[n][p][q][k] x[n][step p + r -
 ///   padding][step q + s - padding][c]
 /// for tap t = r kernel + s, and with_bias, db as above. x and dy are any windows.
 ///
@@ -332,7 +358,7 @@ template <class Operand> struct conv2d_weight_gradient_gather {
             block, [&](int pixel, int k) { return &now.dy[stage::at(pixel, k / piece_size<T>) + k % piece_size<T>]; });
     }
 
-    float* const partial = to.partial + part * to.stride();
+    gradient_sums const sums_of_part = to.of(part);
     UNETDN_UNROLL
     for (int m = 0; m < M; ++m) {
       UNETDN_UNROLL
@@ -341,19 +367,18 @@ template <class Operand> struct conv2d_weight_gradient_gather {
         for (int i = 0; i < 4; i += 2) {
           int const k = k0 + row0 + m * 16 + fragment_c_row(block.lane(), i);
           int const c = c0 + column0 + j * 8 + fragment_c_column(block.lane(), i);
-          if (k < dy.c && c < to.layout.pitch())
-            copy_aligned<8>(&partial[to.layout.index(c, tap, k)], &r_dw[m][j].r[i]);
+          if (k < dy.c && c < to.layout.pitch()) sums_of_part.put<2>(to.layout.index(c, tap, k), &r_dw[m][j].r[i]);
         }
       }
     }
-    if (sums_bias) sums::store(block, s.db, r_db, partial + to.layout.size() + k0, dy.c - k0);
+    if (sums_bias) sums::store(block, s.db, r_db, sums_of_part, k0, dy.c - k0);
   }
 };
 
-/// dw = partial[0] + partial[1] + ..., and db likewise where it is not null; added to what is there where `accumulate`.
+/// dw = dw + partial[0] + partial[1] + ..., and db likewise where it is not null: the other parts to part 0.
 ///
-/// A block owns 128 sums, four a lane; each of its 8 warps adds an eighth of the parts in order, then the first warp
-/// adds the eighths in order. Traffic: parts + 1 floats a sum, or parts + 2. Bound: memory bandwidth.
+/// A block owns 128 sums, four a lane; each of its 8 warps adds an eighth of the partial sums in order, then the first
+/// warp adds the eighths in order. Traffic: parts + 1 floats a sum. Bound: memory bandwidth.
 struct add_parts {
   static constexpr int threads = 256;
   static constexpr int groups = threads / warp_size;
@@ -361,8 +386,6 @@ struct add_parts {
     piece<float> of_group[groups][warp_size];
   };
   gradient_parts from;
-  float *dw, *db;
-  bool accumulate;
 
   static extent3 grid(gradient_parts const& from) {
     return {static_cast<int>(ceil_div(from.stride(), warp_size * piece_size<float>))};
@@ -377,11 +400,12 @@ struct add_parts {
     std::int64_t const at = (std::int64_t(block.index().x) * warp_size + block.lane()) * piece_size<float>;
     bool const bias = at >= from.layout.size();
     int const left = bias ? int(from.stride() - at) : piece_size<float>;  // none beyond the end
-    bool const exists = left > 0 && (!bias || db);
+    bool const exists = left > 0 && (!bias || from.db);
     piece<float> r_sum{};
     if (exists) {
-      int const last = from.parts * (block.warp() + 1) / groups;
-      for (int i = from.parts * block.warp() / groups; i < last; ++i)
+      int const partial = from.parts - 1;
+      int const last = partial * (block.warp() + 1) / groups;
+      for (int i = partial * block.warp() / groups; i < last; ++i)
         add(r_sum, load_piece(from.partial + i * from.stride() + at, piece_size<float>, true));
     }
     s.of_group[block.warp()][block.lane()] = r_sum;
@@ -389,10 +413,10 @@ struct add_parts {
     if (block.warp() > 0 || !exists) return;
     UNETDN_UNROLL
     for (int group = 1; group < groups; ++group) add(r_sum, s.of_group[group][block.lane()]);
-    float* const to = bias ? db + (at - from.layout.size()) : dw + at;
+    float* const to = bias ? from.db + (at - from.layout.size()) : from.dw + at;
     int const outputs_left = from.layout.outputs - int(at - from.layout.size());
     int const count = !bias || outputs_left > piece_size<float> ? piece_size<float> : outputs_left;
-    if (accumulate) add(r_sum, load_piece(to, count, !bias));
+    add(r_sum, load_piece(to, count, !bias));
     store_piece(to, r_sum, count, !bias);
   }
 };

@@ -237,14 +237,13 @@ template <class Operand> struct conv_transpose2d_backward_data {
   }
 };
 
-/// partial[i][k][t][c] = sum over the pixels p = (n, i, j) of part i of x[n][i][j][c] dy[n][2i+r][2j+q][k], and
-/// with_bias, db[k] = sum of dy[..][k] of part i: x[N,H,W,C], dy[N,2H,2W,K], any windows. add_parts then adds the
-/// parts.
+/// dw[k][t][c] of a part = sum over its pixels p = (n, i, j) of x[n][i][j][c] dy[n][2i+r][2j+q][k], and with_bias,
+/// db[k] = sum of its dy[..][k]: x[N,H,W,C], dy[N,2H,2W,K], any windows. add_parts then adds the parts.
 ///
 /// A matrix product of the pairs (t, k) by channels c, summed over pixels. A block owns 128 pairs times 64 channels;
 /// grid {blocks of channels * blocks of pairs, parts}. Of the pairs, 8 channels of each of the four taps are
 /// neighbours, so that a warp's 32 rows are all taps of 8 channels, and db is a sum within a thread. Both operands lie
-/// pixel by pixel, so both loads transpose. Traffic: x once for each 128 pairs, dy once for each 64 channels, partial
+/// pixel by pixel, so both loads transpose. Traffic: x once for each 128 pairs, dy once for each 64 channels, sums
 /// written once. Bound: tensor cores from about 128 channels on, below that bytes of dy and x.
 template <class Operand> struct conv_transpose2d_weight_gradient {
   using tile = matrix_tile<Operand, false, false>;
@@ -304,20 +303,19 @@ template <class Operand> struct conv_transpose2d_weight_gradient {
     tile::template multiply<true>(block, s.stages, to.first(count, block.index().y + 1) - first, fetch, sums_bias,
                                   r_sums);
 
-    float* const partial = to.partial + block.index().y * to.stride();
+    gradient_sums const sums_of_part = to.of(block.index().y);
     int const row0 = m0 + tile::first_row(block);
     tile::for_each_pair(block, r_sums, [&](int row, int column, float const* v) {
       int const to_c = n0 + tile::first_column(block) + column;
       int const to_k = channel(row0 + row);
-      if (to_k < dy.c && to_c < to.layout.pitch())
-        copy_aligned<8>(&partial[to.layout.index(to_c, tap(row0 + row), to_k)], v);
+      if (to_k < dy.c && to_c < to.layout.pitch()) sums_of_part.put<2>(to.layout.index(to_c, tap(row0 + row), to_k), v);
     });
     int const db_k = channel(row0 + fragment_c_row(block.lane(), 0));
     if (!sums_bias || fragment_c_column(block.lane(), 0) != 0 || db_k >= dy.c) return;
     float r_db = 0;  // rows that are 8 apart are the taps of one channel
     UNETDN_UNROLL
     for (int m = 0; m < tile::M; ++m) r_db += r_sums.of_rows[m].r[0] + r_sums.of_rows[m].r[2];
-    partial[to.layout.size() + db_k] = r_db;
+    sums_of_part.put_bias(db_k, r_db);
   }
 };
 

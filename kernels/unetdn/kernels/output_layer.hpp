@@ -259,19 +259,19 @@ template <class T, int Outputs> struct output_layer_backward {
       s.db[k][block.thread()] = r_db[k];
     }
     block.sync();  // completes dw and db
-    float* const partial = to.partial + part * to.stride();
+    gradient_sums const sums_of_part = to.of(part);
     int const channels =
         to.layout.pitch() - first_channel < width * size ? to.layout.pitch() - first_channel : width * size;
     for (int i = block.thread(); i < g.c * channels; i += threads) {
       int const k = i / channels, channel = i % channels;
       float sum = 0;
       for (int n = 0; n < slots; ++n) sum += s.dw[k][n * width + channel / size].r[channel % size];
-      partial[to.layout.index(first_channel + channel, 0, k)] = sum;
+      sums_of_part.put<1>(to.layout.index(first_channel + channel, 0, k), &sum);
     }
-    if (first_channel > 0 || block.thread() >= g.c) return;
+    if (first_channel > 0 || block.thread() >= g.c || !sums_of_part.db) return;
     float sum = 0;
     for (int n = 0; n < slots; ++n) sum += s.db[block.thread()][n * width];
-    partial[to.layout.size() + block.thread()] = sum;
+    sums_of_part.put_bias(block.thread(), sum);
   }
 };
 
