@@ -226,9 +226,10 @@ bool conv2d_1x1_tf32_is_right(emulated& dev) {
 }
 
 /// All three passes, with several steps through each sum. These operands make sums exact: see test_conv_transpose2d.
-/// `Out` channels have the last step of backward_data's sum in the stage whose memory the result takes.
-template <class T, int Out> bool conv_transpose2d_is_right(emulated& dev) {
-  conv_transpose2d_shape const s{100, Out};
+/// `In` and `Out` channels have the last steps of the sums in the stage whose memory the result takes.
+template <class T, int In, int Out, bool ByWarpgroups = false> bool conv_transpose2d_is_right(emulated& dev) {
+  dev.pretend_warpgroups(ByWarpgroups);
+  conv_transpose2d_shape const s{In, Out};
   reference::conv_transpose2d const ref{1, 6, 50, s.in, s.out};
   shape const xs{1, 6, 50, s.in}, ys = conv_transpose2d_output_shape(s, xs);
   auto const x_values = some_numbers(xs.size(), 1), dy_values = some_numbers(ys.size(), 2);
@@ -340,8 +341,9 @@ operation const operations[] = {
     {"conv2d 3x3 of a picture", conv2d_picture_is_right, 20},
     {"conv2d 3x3 of a picture in float", conv2d_picture_float_is_right, 20},
     {"conv2d 1x1 by tf32", conv2d_1x1_tf32_is_right, 17},
-    {"conv_transpose2d", conv_transpose2d_is_right<float, 24>, 17},
-    {"conv_transpose2d in bf16", conv_transpose2d_is_right<bf16, 32>, 17},
+    {"conv_transpose2d", conv_transpose2d_is_right<float, 100, 24>, 17},
+    {"conv_transpose2d in bf16", conv_transpose2d_is_right<bf16, 100, 32>, 17},
+    {"conv_transpose2d by warpgroups", conv_transpose2d_is_right<bf16, 200, 64, true>, 29},
     {"exchange (a test's kernel)", exchange_is_right, 4},
     {"multiply (a test's kernel)", multiply_is_right, 3},
     {"two_groups (a test's kernel)", two_groups_are_right, 4},

@@ -292,7 +292,7 @@ template <class T, class Device> class unet_session {
       unetdn::shape below = inside.shape;
       below.h /= 2, below.w /= 2, below.c = 2 * c;
       scratch_bytes_ = std::max(scratch_bytes_, conv_transpose2d_scratch_bytes<T>(
-                                                    *device_, conv_transpose2d_shape{2 * c, c}, below, training));
+                                                    *device_, conv_transpose2d_shape{2 * c, c}, below, training, true));
     }
     unetdn::shape const last{n_, output_.shape.h, output_.shape.w, config_.base};
     output_layer_shape const s{config_.base, config_.out_channels};

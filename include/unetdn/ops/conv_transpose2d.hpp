@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <type_traits>
 
@@ -12,7 +13,9 @@
 #include <unetdn/core/view.hpp>
 #include <unetdn/cpu/convolution.hpp>
 #include <unetdn/devices/cpu.hpp>
+#include <unetdn/kernels/conv2d_warpgroup.hpp>
 #include <unetdn/kernels/conv_transpose2d.hpp>
+#include <unetdn/kernels/conv_transpose2d_warpgroup.hpp>
 #include <unetdn/ops/conv2d.hpp>
 #include <unetdn/ops/conv2d_kernels.hpp>
 #include <unetdn/ops/cost.hpp>
@@ -58,14 +61,34 @@ void check_weights(conv_transpose2d_shape s, std::size_t canonical, std::size_t 
         " packed weights; the packed side holds ", packed_elements);
 }
 
-/// The kernel, but for its memory, that computes the weight gradient from x and dy.
-template <class Operand, class T>
-kernels::conv_transpose2d_weight_gradient<Operand> transpose_gradient(kernels::conv_weights layout,
-                                                                      view<T const> const& x, view<T const> const& dy,
-                                                                      bool with_bias) {
-  using kernel = kernels::conv_transpose2d_weight_gradient<Operand>;
-  int const parts = gradient_part_count(kernel::blocks(layout), kernel::steps(x));
-  return {x, dy, aligned_pixels(x), aligned_pixels(dy), with_bias, {layout, parts}};
+/// Whether warpgroups multiply, on a window that they can read. Fewer channels would leave most of a product idle.
+template <class T, class Device>
+bool transpose_takes_warpgroups(Device const& dev, kernels::conv_weights layout, view<T const> const& v) {
+  if constexpr (!is_16_bit<T>) return false;
+  return dev.has_warpgroups() && layout.channels >= 64 && layout.outputs >= 32 && layout.outputs % 8 == 0 &&
+         layout.size() <= std::numeric_limits<int>::max() && kernels::warpgroups_can_read(v, aligned_pixels(v));
+}
+
+/// Calls f with the kernel, but for its memory, that computes the weight gradient from x and dy.
+template <class T, class Device, class F>
+void with_transpose_gradient(Device const& dev, kernels::conv_weights layout, view<T const> const& x,
+                             view<T const> const& dy, bool with_bias, F f) {
+  auto const parts = [&](auto const& type) -> kernels::gradient_parts {
+    return {layout, gradient_part_count(type.blocks(layout), type.steps(x))};
+  };
+  if constexpr (is_16_bit<T>) {
+    if (transpose_takes_warpgroups(dev, layout, x) && transpose_takes_warpgroups(dev, layout, dy)) {
+      kernels::conv_transpose2d_weight_gradient_warpgroup<T> kernel{x, dy, with_bias, {layout, 0}};
+      kernel.to = parts(kernel);
+      return f(kernel);
+    }
+  }
+  with_operand<T>(dev, [&](auto operand) {
+    kernels::conv_transpose2d_weight_gradient<typename decltype(operand)::type> kernel{
+        x, dy, aligned_pixels(x), aligned_pixels(dy), with_bias, {layout, 0}};
+    kernel.to = parts(kernel);
+    f(kernel);
+  });
 }
 }  // namespace detail
 
@@ -114,9 +137,17 @@ void conv_transpose2d_forward(Device& dev, conv_transpose2d_shape s, std::type_i
   } else {
     detail::check_kernel_extents("conv_transpose2d_forward", y);
     detail::check_weights_aligned("conv_transpose2d_forward", w);
+    auto const layout = detail::layout<Device>(s);
+    if constexpr (is_16_bit<T>) {
+      if (detail::transpose_takes_warpgroups(dev, layout, x)) {
+        kernels::conv_transpose2d_warpgroup<T, false> const kernel{
+            x, w, bias, y, {}, layout, detail::aligned_pixels(y)};
+        return launch(dev, kernel.grid(), kernel);
+      }
+    }
     detail::with_operand<T>(dev, [&](auto operand) {
       kernels::conv_transpose2d_forward<typename decltype(operand)::type> const kernel{
-          x, w, bias, y, detail::layout<Device>(s), detail::aligned_pixels(x), detail::aligned_pixels(y)};
+          x, w, bias, y, layout, detail::aligned_pixels(x), detail::aligned_pixels(y)};
       launch(dev, kernel.grid(), kernel);
     });
   }
@@ -142,9 +173,16 @@ void conv_transpose2d_backward_data(Device& dev, conv_transpose2d_shape s, std::
     detail::check_kernel_extents("conv_transpose2d_backward_data", dy);
     detail::check_weights_aligned("conv_transpose2d_backward_data", w);
     bool const dx_aligned = detail::aligned_pixels(dx) && (!mask || detail::aligned_pixels(mask));
+    auto const layout = detail::layout<Device>(s);
+    if constexpr (is_16_bit<T>) {
+      if (detail::transpose_takes_warpgroups(dev, layout, dy)) {
+        kernels::conv_transpose2d_warpgroup<T, true> const kernel{dy, w, nullptr, dx, mask, layout, dx_aligned};
+        return launch(dev, kernel.grid(), kernel);
+      }
+    }
     detail::with_operand<T>(dev, [&](auto operand) {
       kernels::conv_transpose2d_backward_data<typename decltype(operand)::type> const kernel{
-          dy, w, dx, mask, detail::layout<Device>(s), detail::aligned_pixels(dy), dx_aligned};
+          dy, w, dx, mask, layout, detail::aligned_pixels(dy), dx_aligned};
       launch(dev, kernel.grid(), kernel);
     });
   }
@@ -169,31 +207,35 @@ void conv_transpose2d_backward_weights(Device& dev, conv_transpose2d_shape s, st
     detail::check_weights_aligned("conv_transpose2d_backward_weights", dw);
     auto const layout = detail::layout<Device>(s);
     if (dy.size() == 0) return detail::add_no_gradient(dev, layout, dw, db, accumulate);
-    detail::with_operand<T>(dev, [&](auto operand) {
-      auto const kernel = detail::transpose_gradient<typename decltype(operand)::type>(layout, x, dy, db != nullptr);
+    detail::with_transpose_gradient<T>(dev, layout, x, dy, db != nullptr, [&](auto const& kernel) {
       detail::launch_weight_gradient(dev, kernel, dw, db, accumulate);
     });
   }
 }
 
-/// The most scratch that a pass over x needs: forward alone, or with `training` the two gradients as well.
+/// The most scratch that a pass over x needs: forward alone, or with `training` the two gradients as well; for windows
+/// of any alignment, or `aligned` ones as of conv2d_scratch_bytes().
 template <class T, class Device>
-std::size_t conv_transpose2d_scratch_bytes(Device const& dev, conv_transpose2d_shape s, unetdn::shape x,
-                                           bool training) {
+std::size_t conv_transpose2d_scratch_bytes(Device const& dev, conv_transpose2d_shape s, unetdn::shape x, bool training,
+                                           bool aligned = false) {
   static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   unetdn::shape const y = conv_transpose2d_output_shape(s, x);
-  view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};
   if constexpr (!detail::is_cpu<Device>) {
     std::size_t bytes = 0;
-    if (!training) return bytes;
-    detail::with_operand<T>(dev, [&](auto operand) {
-      auto const kernel =
-          detail::transpose_gradient<typename decltype(operand)::type, T>(detail::layout<Device>(s), vx, vy, true);
-      bytes = detail::gradient_bytes(kernel.to);
-    });
+    for (std::uintptr_t const address :
+         {std::size_t(0), sizeof(T)}) {  // of windows that warpgroups can read, and cannot
+      if (!training || (aligned && address > 0)) continue;
+      auto const at_address = [&](unetdn::shape of) -> view<T const> {
+        return {reinterpret_cast<T const*>(address), of.n, of.h, of.w, of.c};
+      };
+      detail::with_transpose_gradient<T>(
+          dev, detail::layout<Device>(s), at_address(x), at_address(y), true,
+          [&](auto const& kernel) { bytes = std::max(bytes, detail::gradient_bytes(kernel.to)); });
+    }
     return bytes;
   } else {
     using namespace cpu_bodies;
+    view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};
     auto const forward = transpose_forward_job<T>(dev.threads(), detail::packed(s), vx, nullptr, nullptr, vy);
     std::size_t const bytes = plan_of(forward, dev.threads()).bytes();
     if (!training) return bytes;
