@@ -109,7 +109,8 @@ template <class T, class Device> class unet_session {
   }
 
   /// Gradients of the parameters from output_gradient(), into a flat array like the network's weights: overwritten, or
-  /// added to where `accumulate`. Needs the forward pass just before it; leaves its activations overwritten.
+  /// added to where `accumulate`. Needs the forward pass just before it, its input and weights unchanged; leaves its
+  /// activations overwritten.
   void backward(unet<T, Device> const& net, accumulator_t<T>* gradients, bool accumulate = false,
                 gradient_of what = gradient_of::output) {
     check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");

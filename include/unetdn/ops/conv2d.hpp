@@ -209,7 +209,7 @@ std::size_t conv2d_scratch_bytes(Device const& dev, conv2d_shape s, unetdn::shap
   unetdn::shape const y = conv2d_output_shape(s, x);
   if constexpr (!detail::is_cpu<Device>) {
     if (!training) return 0;
-    return detail::conv2d_gradient_bytes<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, y, aligned);
+    return detail::conv2d_gradient_bytes<T>(dev, detail::layout<Device>(s), s.kernel, s.stride, x, y, aligned);
   } else {
     using namespace cpu_bodies;
     view<T> const vx{nullptr, x.n, x.h, x.w, x.c}, vy{nullptr, y.n, y.h, y.w, y.c};

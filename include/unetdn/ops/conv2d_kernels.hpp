@@ -215,8 +215,7 @@ void with_weight_gradient(Device const& dev, kernels::conv_weights layout, int k
 
 /// Scratch for the parts of a weight gradient but the first, which lies where the gradient does.
 inline std::size_t gradient_bytes(kernels::gradient_parts const& parts) {
-  return static_cast<std::size_t>(std::max(0, parts.parts - 1)) * static_cast<std::size_t>(parts.stride()) *
-         sizeof(float);
+  return static_cast<std::size_t>(parts.parts - 1) * static_cast<std::size_t>(parts.stride()) * sizeof(float);
 }
 
 /// Runs the kernel of a weight gradient, which lacks where that goes, and adds its parts.
@@ -254,24 +253,34 @@ void launch_conv2d_backward_weights(Device& dev, kernels::conv_weights layout, i
   });
 }
 
+/// Calls f(window) for each kind of windows that a kernel may be chosen for; window(extents) gives one, for planning:
+/// dense ones and halves of wider ones, and unless all are `aligned` those that warpgroups cannot read.
+template <class T, class F> void each_kind_of_window(bool aligned, F f) {
+  auto const kind = [&](std::size_t address, int width) {
+    f([=](unetdn::shape s) -> view<T const> {
+      std::int64_t const pixel = std::int64_t(width) * s.c;
+      return {reinterpret_cast<T const*>(address), s.n, s.h, s.w, s.c, s.h * s.w * pixel, s.w * pixel, pixel};
+    });
+  };
+  kind(0, 1);
+  kind(0, 2);
+  if (!aligned) kind(sizeof(T), 1);
+}
+
 /// Scratch of launch_conv2d_backward_weights, for windows of any alignment or, `aligned`, for windows whose pixels
 /// begin at multiples of 16 bytes where their channels allow it; the other passes need none.
 template <class T, class Device>
 std::size_t conv2d_gradient_bytes(Device const& dev, kernels::conv_weights layout, int kernel, int stride,
-                                  unetdn::shape dy, bool aligned) {
+                                  unetdn::shape x, unetdn::shape dy, bool aligned) {
   std::size_t bytes = 0;
-  for (std::uintptr_t const address : {std::size_t(0), sizeof(T)}) {  // of windows that warpgroups can read, and cannot
-    if (aligned && address > 0) continue;
-    auto const window = [&](int channels) -> view<T const> {
-      return {reinterpret_cast<T const*>(address), dy.n, dy.h, dy.w, channels};
-    };
+  each_kind_of_window<T>(aligned, [&](auto const& window) {
     with_operand<T>(dev, [&](auto operand) {
       using type = typename decltype(operand)::type;
       with_weight_gradient<type, T>(
-          dev, layout, kernel, stride, window(layout.channels), window(layout.outputs), true,
+          dev, layout, kernel, stride, window(x), window(dy), true,
           [&](auto const& gradient) { bytes = std::max(bytes, gradient_bytes(gradient.to)); });
     });
-  }
+  });
   return bytes;
 }
 

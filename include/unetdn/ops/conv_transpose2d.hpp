@@ -125,7 +125,8 @@ void conv_transpose2d_unpack_weights(conv_transpose2d_shape s, std::span<T const
 
 /// y[n][2i+r][2j+q][k] = bias[k] + sum over c of x[n][i][j][c] w[c][k][r][q]
 /// x[N,H,W,in], y[N,2H,2W,out]; w in the device's own layout; bias[out] or null. An output's arithmetic depends on the
-/// number of channels alone. x and y must not overlap. Throws argument_error where extents do not fit.
+/// numbers of channels, and on a GPU on x's alignment, alone. x and y must not overlap. Throws argument_error where
+/// extents do not fit.
 template <class T, class Device>
 void conv_transpose2d_forward(Device& dev, conv_transpose2d_shape s, std::type_identity_t<view<T const>> x, T const* w,
                               std::type_identity_t<T const*> bias, std::type_identity_t<view<T>> y) {
@@ -222,16 +223,12 @@ std::size_t conv_transpose2d_scratch_bytes(Device const& dev, conv_transpose2d_s
   unetdn::shape const y = conv_transpose2d_output_shape(s, x);
   if constexpr (!detail::is_cpu<Device>) {
     std::size_t bytes = 0;
-    for (std::uintptr_t const address :
-         {std::size_t(0), sizeof(T)}) {  // of windows that warpgroups can read, and cannot
-      if (!training || (aligned && address > 0)) continue;
-      auto const at_address = [&](unetdn::shape of) -> view<T const> {
-        return {reinterpret_cast<T const*>(address), of.n, of.h, of.w, of.c};
-      };
+    if (!training) return bytes;
+    detail::each_kind_of_window<T>(aligned, [&](auto const& window) {
       detail::with_transpose_gradient<T>(
-          dev, detail::layout<Device>(s), at_address(x), at_address(y), true,
+          dev, detail::layout<Device>(s), window(x), window(y), true,
           [&](auto const& kernel) { bytes = std::max(bytes, detail::gradient_bytes(kernel.to)); });
-    }
+    });
     return bytes;
   } else {
     using namespace cpu_bodies;

@@ -68,8 +68,8 @@ void max_pool2d_backward(Device& dev, std::type_identity_t<view<T const>> x, std
   }
 }
 
-/// codes = what max_pool2d_backward_into_skip() needs of x, an eighth or a sixteenth of its bytes: x may be overwritten
-/// then. x[N,H,W,C], codes[N,ceil(H/2),ceil(W/2),C]. Throws argument_error where extents do not fit.
+/// codes = what max_pool2d_backward_into_skip() needs of x, a byte for four numbers: x may be overwritten then.
+/// x[N,H,W,C], codes[N,ceil(H/2),ceil(W/2),C]. Throws argument_error where extents do not fit.
 template <class T, class Device> void max_pool2d_encode(Device& dev, view<T const> x, view<window_code> codes) {
   static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("max_pool2d_encode", "codes", codes, max_pool2d_code_shape(detail::extents(x)));

@@ -106,7 +106,7 @@ template <class T, class Device>
 kernels::gradient_parts output_layer_parts(output_layer_shape s, view<T const> const& g) {
   using kernel = kernels::output_layer_backward<T, 4>;
   kernels::conv_weights const weights = layout<Device>(s.conv());
-  return {weights, g.size() > 0 ? gradient_part_count(kernel::blocks(weights), kernel::tiles(g)) : 0};
+  return {weights, gradient_part_count(kernel::blocks(weights), kernel::tiles(g))};
 }
 
 template <class T, class Device>

@@ -70,7 +70,7 @@ template <class T, bool Gradient> struct conv_transpose2d_warpgroup {
   conv_weights layout;
   bool aligned;  // of `to` and the mask
 
-  extent3 grid() const { return {static_cast<int>(ceil_div(pixels(), tile::side)) * ceil_div(columns(), tile::side)}; }
+  extent3 grid() const { return {ceil_div(pixels(), tile::side) * ceil_div(columns(), tile::side)}; }
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
     tap_line const line{layout.outputs};
@@ -110,8 +110,8 @@ template <class T, bool Gradient> struct conv_transpose2d_warpgroup {
       for (int i = 0; i < tile::rows; ++i) {
         T const* at = w;
         bool inside;
-        if constexpr (Gradient) {  // rows row0 and row0 + apart of the line, of the first 64 channels, then of the
-                                   // others
+        if constexpr (Gradient) {
+          // Rows row0 and row0 + apart of the line, of the first 64 channels, then of the others.
           int const channel = n0 + i / 2 * depth + piece * size;
           line_cursor const& of = b_at[i % 2];
           inside = of.tap < 4 && channel < layout.pitch();
@@ -124,10 +124,12 @@ template <class T, bool Gradient> struct conv_transpose2d_warpgroup {
       }
       if constexpr (Gradient) {
         a_at.advance(line, depth);
+        UNETDN_UNROLL
         for (line_cursor& cursor : b_at) cursor.advance(line, depth);
       }
     };
 
+    int const group = block.warpgroup();
     fragment_c r_c[N] = {};
     UNETDN_UNROLL
     for (int i = 0; i < tile::steps_ahead; ++i) {
@@ -139,7 +141,7 @@ template <class T, bool Gradient> struct conv_transpose2d_warpgroup {
       block.publish();
       block.sync();  // completes this step's operands; everyone's products of the step before are done
       stage const& now = s.stages[step % tile::stages];
-      shared_matrix<T, false> const a{&now.a[block.warpgroup() * tile::operand / 2], tile::group_rows};
+      shared_matrix<T, false> const a{&now.a[group * tile::operand / 2], tile::group_rows};
       shared_matrix<T, Gradient> const b{now.b, tile::group_rows, tile::operand / 2};
       block.multiply_begin();
       UNETDN_UNROLL
@@ -187,18 +189,18 @@ template <class T, bool Gradient> struct conv_transpose2d_warpgroup {
     if (n >= columns()) return;
     int const count = !Gradient || to.c - n >= size ? size : to.c - n;
     std::int64_t const along = Gradient ? n : tap_offset(to, line.tap(n)) + line.channel(n);
-    auto const grid = [&] {
+    auto const counted = [&] {  // the window whose pixels are numbered
       if constexpr (Gradient)
         return view<T const>(to);
       else
         return from;
     }();
     auto const each = [&](auto f) {
-      pixel_cursor pixel{grid, first_pixel + block.lane() / in_row};
+      pixel_cursor pixel{counted, first_pixel + block.lane() / in_row};
       UNETDN_UNROLL
       for (int i = 0; i < rounds; ++i) {
-        if (pixel.image < grid.n) f(i, pixel);
-        pixel.advance(grid, at_once);
+        if (pixel.image < counted.n) f(i, pixel);
+        pixel.advance(counted, at_once);
       }
     };
     piece<T> r_mask[rounds];  // their loads are under way at once
@@ -229,7 +231,7 @@ template <class T, bool Gradient> struct conv_transpose2d_warpgroup {
 /// x; from about 256 channels on tensor cores.
 template <class T> struct conv_transpose2d_weight_gradient_warpgroup {
   using tile = transpose_tile;
-  using old = conv_transpose2d_weight_gradient<T>;  // whose order of the pairs this is
+  using pairs = conv_transpose2d_weight_gradient<T>;  // whose order of them this is
   static constexpr bool by_warpgroups = true;
   static constexpr int threads = tile::threads;
   static constexpr int min_blocks = 2;
@@ -284,9 +286,9 @@ template <class T> struct conv_transpose2d_weight_gradient_warpgroup {
         UNETDN_UNROLL
         for (int h = 0; h < halves; ++h) {
           int const pair = m0 + h * shared_row + piece * size;
-          int const k = old::channel(pair);
+          int const k = pairs::channel(pair);
           bool const exists = inside && k < dy.c;
-          block.copy_async(&to_fill.dy[h][s_to], exists ? from_dy + tap_offset(dy, old::tap(pair)) + k : dy.data,
+          block.copy_async(&to_fill.dy[h][s_to], exists ? from_dy + tap_offset(dy, pairs::tap(pair)) + k : dy.data,
                            exists);
           int const c = n0 + h * shared_row + piece * size;
           block.copy_async(&to_fill.x[h][s_to], inside && c < x.c ? from_x + c : x.data, inside && c < x.c);
@@ -341,7 +343,7 @@ template <class T> struct conv_transpose2d_weight_gradient_warpgroup {
     UNETDN_UNROLL
     for (int i = 0; i < 4; i += 2) {
       int const row = pair0 + fragment_c_row(block.lane(), i);
-      int const k = old::channel(m0 + row), tap = old::tap(m0 + row);
+      int const k = pairs::channel(m0 + row), tap = pairs::tap(m0 + row);
       UNETDN_UNROLL
       for (int h = 0; h < halves; ++h) {
         UNETDN_UNROLL
@@ -354,10 +356,11 @@ template <class T> struct conv_transpose2d_weight_gradient_warpgroup {
     }
     if (!sums_bias) return;
     block.sync();  // completes db
-    int const k = old::channel(m0) + block.thread();
-    if (block.thread() >= tile::side / 4 || k >= dy.c) return;
-    int const pair = block.thread() / 8 * 32 + block.thread() % 8;  // of tap 0
-    sums_of_part.put_bias(k, s.db[pair] + s.db[pair + 8] + s.db[pair + 16] + s.db[pair + 24]);
+    // Of every four pieces of pairs the first is of tap 0, the others of the other taps of the same channels.
+    int const pair = block.thread() / size * 4 * size + block.thread() % size;
+    int const k = pairs::channel(m0 + pair);
+    if (pair >= tile::side || k >= dy.c) return;
+    sums_of_part.put_bias(k, s.db[pair] + s.db[pair + size] + s.db[pair + 2 * size] + s.db[pair + 3 * size]);
   }
 };
 
