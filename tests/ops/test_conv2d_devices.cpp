@@ -291,6 +291,15 @@ TEMPLATE_LIST_TEST_CASE("conv2d of many channels agrees with its definition", ""
 #endif
 }
 
+// A picture so large that warpgroups can read a dense window of it, but not half the channels of a wider one.
+TEST_CASE("conv2d's scratch is planned for windows of wider buffers too") {
+  emulated dev, older;
+  older.pretend_warpgroups(false);
+  shape const x{1, 4096, 4000, 96};
+  std::size_t const needed = conv2d_scratch_bytes<bf16>(older, {96, 96, 3}, x, true, true);
+  CHECK(conv2d_scratch_bytes<bf16>(dev, {96, 96, 3}, x, true, true) >= needed);
+}
+
 TEMPLATE_LIST_TEST_CASE("conv2d by tf32 agrees with its definition on operands rounded to it", "", rows) {
   check_cases_by_tf32<TestType>(few);
 }

@@ -86,8 +86,8 @@ template <class T, class Device> void max_pool2d_encode(Device& dev, view<T cons
 }
 
 /// dx = (dx + dy scattered to the first maximum of each window of x) where x > 0, elsewhere 0; `codes` are those of
-/// x[N,H,W,C], dy[N,H/2,W/2,C], dx[N,H,W,C]. Pixels that no window covers get nothing scattered. Throws argument_error
-/// where extents do not fit.
+/// x[N,H,W,C], dy[N,H/2,W/2,C], dx[N,H,W,C]. Pixels that no window covers get nothing scattered. dx may lie where x
+/// lay, but not overlap dy. Throws argument_error where extents do not fit.
 template <class T, class Device>
 void max_pool2d_backward_into_skip(Device& dev, view<window_code const> codes, std::type_identity_t<view<T const>> dy,
                                    view<T> dx) {
