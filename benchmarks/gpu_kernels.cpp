@@ -223,8 +223,8 @@ template <class T, class Device> class suite {
         [=, &dev] { max_pool2d_backward<T>(dev, o->x.view(), o->y.view(), o->more.view()); });
     auto const codes = std::make_shared<buffer<window_code, Device>>(dev, std::size_t(code_bytes));
     auto const coded = [=] { return view<window_code>{codes->data(), l.n, ceil_div(l.h, 2), ceil_div(l.w, 2), l.c}; };
-    add("max_pool2d/encode/" + name, {cost.flops + elements, elements * sizeof(T) + code_bytes},
-        [=, &dev] { max_pool2d_encode<T>(dev, o->x.view(), coded()); });
+    add("max_pool2d/encode/" + name, {cost.flops + elements, cost.bytes + code_bytes},
+        [=, &dev] { max_pool2d_encode<T>(dev, o->x.view(), coded(), o->y.view()); });
     add("max_pool2d/backward_into_skip/" + name, {elements / 4, elements * 2.25 * sizeof(T) + code_bytes},
         [=, &dev] { max_pool2d_backward_into_skip<T>(dev, coded(), o->y.view(), o->more.view()); });
   }

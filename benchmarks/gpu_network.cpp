@@ -133,7 +133,7 @@ template <class T, class Device> class training {
   training(Device& device, unetdn::unet<T, Device>& net, unetdn::unet_session<T, Device>& session)
       : device_{device}, net_{net}, session_{session}, state_{device, 1}, target_{device, target_shape(session)} {
     auto const parameters = static_cast<std::size_t>(net.parameters().size());
-    for (auto* array : {&gradients_, &first_moment_, &second_moment_}) *array = {device, parameters};
+    for (auto* array : {&first_moment_, &second_moment_}) *array = {device, parameters};
     target_.upload(device, random_pictures(target_.size()));
     if constexpr (unetdn::is_16_bit<T>) {
       trained_ = {device, parameters};
@@ -144,7 +144,7 @@ template <class T, class Device> class training {
   }
 
   static std::size_t state_bytes(std::size_t parameters) {
-    return parameters * (4 * sizeof(real) + (unetdn::is_16_bit<T> ? sizeof(T) : 0));
+    return parameters * (3 * sizeof(real) + (unetdn::is_16_bit<T> ? sizeof(T) : 0));
   }
 
   /// All that a step does behind the copy of its input. `done` is told of what no observer hears.
@@ -152,8 +152,8 @@ template <class T, class Device> class training {
     auto* const state = state_.data();
     unetdn::forward_with_loss<T>(session_, net_, unetdn::loss_kind::mse, target_.view(), &state->loss,
                                  &state->loss_scale);
-    session_.backward(net_, gradients_.data(), false, unetdn::gradient_of::sums);
-    unetdn::squared_norm(device_, gradients_.data(), net_.parameters().size(), &state->squared_norm);
+    session_.backward(net_, unetdn::gradient_of::sums);
+    unetdn::squared_norm(device_, session_.gradients(), net_.parameters().size(), &state->squared_norm);
     unetdn::adamw_step<T>(device_, {}, {}, arrays(), state);
     done("AdamW");
   }
@@ -167,7 +167,7 @@ template <class T, class Device> class training {
     return s;
   }
   unetdn::adamw_arrays<T> arrays() {
-    unetdn::adamw_arrays<T> all{nullptr, gradients_.data(),       first_moment_.data(), second_moment_.data(),
+    unetdn::adamw_arrays<T> all{nullptr, session_.gradients(),    first_moment_.data(), second_moment_.data(),
                                 nullptr, net_.parameters().size()};
     if constexpr (unetdn::is_16_bit<T>) {
       all.weights = trained_.data();
@@ -181,7 +181,7 @@ template <class T, class Device> class training {
   Device& device_;
   unetdn::unet<T, Device>& net_;
   unetdn::unet_session<T, Device>& session_;
-  unetdn::buffer<real, Device> gradients_, first_moment_, second_moment_, trained_;
+  unetdn::buffer<real, Device> first_moment_, second_moment_, trained_;
   unetdn::buffer<unetdn::update_state, Device> state_;
   unetdn::tensor<real, Device> target_;
 };

@@ -405,8 +405,8 @@ void add_max_pool2d(cpu& dev, layer const& l) {
 
   auto const codes = std::make_shared<buffer<window_code, cpu>>(dev, std::size_t(code_bytes));
   auto const coded = [=] { return view<window_code>{codes->data(), l.n, ceil_div(l.h, 2), ceil_div(l.w, 2), l.c}; };
-  auto const encode = [=, &dev] { max_pool2d_encode<float>(dev, o->x.view(), coded()); };
-  op_cost const encode_cost{cost.flops + elements, elements * sizeof(float) + code_bytes};
+  auto const encode = [=, &dev] { max_pool2d_encode<float>(dev, o->x.view(), coded(), o->y.view()); };
+  op_cost const encode_cost{cost.flops + elements, cost.bytes + code_bytes};
   add("max_pool2d/encode/" + label(named), dev, encode_cost, direct_limit, encode, [=] {
     o->randomise();
     auto const where = places(xs);
@@ -414,7 +414,9 @@ void add_max_pool2d(cpu& dev, layer const& l) {
     std::vector<double> positive;
     for (place const p : where)
       positive.push_back(coded().pixel(p.n, p.y / 2, p.x / 2)[p.c] >> (p.y % 2 * 2 + p.x % 2) & 1);
-    return agree(positive, each(where, [&](place p) { return at(o->x, p) > 0 ? 1.0 : 0.0; }));
+    auto const pooled = places(ys);
+    return agree(positive, each(where, [&](place p) { return at(o->x, p) > 0 ? 1.0 : 0.0; })) &&
+           agree(values(o->y, pooled), each(pooled, [&](place p) { return largest(p.n, p.y, p.x, p.c); }));
   });
   auto const into_skip = [=, &dev] { max_pool2d_backward_into_skip(dev, coded(), o->y.view(), dx->view()); };
   op_cost const skip_cost{double(ys.size()), elements * 2.25 * sizeof(float) + code_bytes};
@@ -422,8 +424,8 @@ void add_max_pool2d(cpu& dev, layer const& l) {
     o->randomise();
     randomise(*dx);
     auto const where = places(xs);
+    encode();  // and then the maxima are the gradient
     auto const expected = each(where, [&](place p) { return at(o->x, p) > 0 ? at(*dx, p) + scattered(p) : 0.0; });
-    encode();
     into_skip();
     return agree(values(*dx, where), expected);
   });

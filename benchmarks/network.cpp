@@ -124,11 +124,11 @@ class workload {
     auto const parameters = static_cast<std::size_t>(net_.parameters().size());
     state_bytes_ = parameters * sizeof(float);
     if (s.training) {
-      for (auto* array : {&gradients_, &first_moment_, &second_moment_})
+      for (auto* array : {&first_moment_, &second_moment_})
         *array = unetdn::buffer<float, unetdn::cpu>(device_, parameters);
       target_ = unetdn::tensor<float, unetdn::cpu>(device_, {s.batch, s.size, s.size, s.network.out_channels});
       fill(target_.view());
-      state_bytes_ *= 4;
+      state_bytes_ *= 3;
     }
     input_ = unetdn::tensor<float, unetdn::cpu>(device_, session_.shape());
     fill(input_.view());
@@ -164,9 +164,10 @@ class workload {
     unetdn::loss_and_gradient<float>(device_, unetdn::loss_kind::mse, session_.output(), target_.view(),
                                      session_.output_gradient());
     done("loss");
-    session_.backward(net_, gradients_.data());
-    unetdn::adamw_arrays<float> const arrays{net_.weights(),        gradients_.data(), first_moment_.data(),
-                                             second_moment_.data(), nullptr,           net_.parameters().size()};
+    session_.backward(net_);
+    unetdn::adamw_arrays<float> const arrays{
+        net_.weights(), session_.gradients(),    first_moment_.data(), second_moment_.data(),
+        nullptr,        net_.parameters().size()};
     unetdn::adamw_step(device_, {}, arrays, ++step_, 1e-5, 1, 0);
     done("AdamW");
   }
@@ -178,7 +179,7 @@ class workload {
       device_,         settings_.network,
       settings_.batch, settings_.size,
       settings_.size,  settings_.training ? unetdn::session_mode::training : unetdn::session_mode::inference};
-  unetdn::buffer<float, unetdn::cpu> gradients_, first_moment_, second_moment_;
+  unetdn::buffer<float, unetdn::cpu> first_moment_, second_moment_;
   unetdn::tensor<float, unetdn::cpu> target_, input_;
   std::size_t state_bytes_ = 0;
   std::int64_t step_ = 0;

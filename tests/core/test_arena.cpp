@@ -18,16 +18,22 @@ using namespace unetdn;
 
 namespace {
 
-bool alive_together(memory_plan::item const& a, memory_plan::item const& b) {
-  for (int step = a.first; step <= a.last; ++step) {
-    if (step >= b.first && step <= b.last) return true;
-  }
-  return false;
-}
-
 bool share_bytes(memory_plan::item const& a, memory_plan::item const& b) {
   if (a.bytes == 0 || b.bytes == 0) return false;
   return a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+}
+
+/// Whether a byte belongs to both at some step.
+bool clash(memory_plan::item const& a, memory_plan::item const& b) {
+  for (auto const& p : a.parts) {
+    for (auto const& q : b.parts) {
+      for (int step = p.first; step <= p.last; ++step) {
+        bool const together = step >= q.first && step <= q.last && p.begin < p.end && q.begin < q.end;
+        if (together && a.offset + p.begin < b.offset + q.end && b.offset + q.begin < a.offset + p.end) return true;
+      }
+    }
+  }
+  return false;
 }
 
 memory_plan random_plan(unsigned seed, int buffers) {
@@ -38,7 +44,19 @@ memory_plan random_plan(unsigned seed, int buffers) {
     int const first = below(20);
     int const last = first + below(seed % 2 == 0 ? 4 : 20);
     auto const bytes = static_cast<std::size_t>(below(5) == 0 ? 64 * below(4) : below(3000));
-    plan.add("b", memory_kind::activations, bytes, first, last);
+    if (seed % 5 != 4 || below(3) > 0) {
+      plan.add("b", memory_kind::activations, bytes, first, last);
+      continue;
+    }
+    std::vector<memory_plan::part> parts;
+    std::size_t end = 0;
+    for (int part = below(6); part >= 0; --part) {
+      std::size_t const begin = end + static_cast<std::size_t>(below(3) == 0 ? below(100) : 0);
+      end = begin + static_cast<std::size_t>(below(700));
+      int const born = below(20);
+      parts.push_back({begin, end, born, born + below(10)});
+    }
+    plan.add("in parts", memory_kind::activations, parts);
   }
   return plan;
 }
@@ -49,8 +67,12 @@ std::size_t most_alive(memory_plan const& plan, std::size_t alignment) {
   for (int step = 0; step < 60; ++step) {
     std::size_t alive = 0;
     for (auto const& it : plan.items()) {
-      std::size_t const padded = (it.bytes + alignment - 1) / alignment * alignment;
-      if (it.first <= step && step <= it.last) alive += padded;
+      bool const whole = it.parts.size() == 1;  // parts need no padding
+      for (auto const& p : it.parts) {
+        std::size_t const bytes = p.end - p.begin;
+        std::size_t const padded = (bytes + alignment - 1) / alignment * alignment;
+        if (p.first <= step && step <= p.last) alive += whole ? padded : bytes;
+      }
     }
     most = std::max(most, alive);
   }
@@ -73,8 +95,7 @@ TEST_CASE("buffers that live together share no byte, whatever the plan") {
       misplaced += items[i].offset % alignment != 0;
       misplaced += items[i].offset + items[i].bytes > plan.total();
       summed += (items[i].bytes + alignment - 1) / alignment * alignment;
-      for (std::size_t j = 0; j < i; ++j)
-        clashes += alive_together(items[i], items[j]) && share_bytes(items[i], items[j]);
+      for (std::size_t j = 0; j < i; ++j) clashes += clash(items[i], items[j]);
     }
     CHECK(clashes == 0);
     CHECK(misplaced == 0);
@@ -119,6 +140,26 @@ TEST_CASE("a gap takes a buffer that fits exactly, and none that does not") {
   CHECK(plan.total() == 256);
 }
 
+TEST_CASE("a buffer that comes to life in parts takes places as they become free") {
+  memory_plan plan;
+  int const early = plan.add("early", memory_kind::activations, 256, 0, 2);
+  int const late = plan.add("late", memory_kind::activations, 192, 0, 4);
+  // Written from its end on: the last 64 bytes while both others live, 192 more behind the first, the rest at last.
+  int const grows = plan.add("grows", memory_kind::activations, {{0, 64, 5, 9}, {64, 256, 3, 9}, {256, 320, 1, 9}});
+  plan.place(64);
+  CHECK(plan.at(grows).bytes == 320);
+  CHECK(plan.at(grows).first == 1);
+  CHECK(plan.at(grows).last == 9);
+  CHECK(plan.at(grows).offset == 0);
+  CHECK(plan.at(early).offset == 0);
+  CHECK(plan.at(late).offset == 320);
+  CHECK(plan.total() == 512);
+  CHECK(share_bytes(plan.at(grows), plan.at(early)));
+  CHECK_FALSE(clash(plan.at(grows), plan.at(early)));
+  plan.place(64, 64);
+  CHECK(plan.total() == 320 + 256 + 192 + 3 * 64);
+}
+
 TEST_CASE("with red zones, no bytes behind a buffer are another's at any time") {
   memory_plan plan;
   for (int i = 0; i < 3; ++i) plan.add("stage", memory_kind::activations, 100, 2 * i, 2 * i + 1);
@@ -159,6 +200,9 @@ TEST_CASE("a life that ends before it begins is refused by name") {
   memory_plan plan;
   CHECK_THROWS_AS(plan.add("x", memory_kind::activations, 1, 2, 1), argument_error);
   CHECK(contains(thrown([&] { plan.add("bottleneck", memory_kind::activations, 1, 2, 1); }), "bottleneck"));
+  CHECK(contains(thrown([&] { plan.add("late", memory_kind::activations, {{0, 1, 1, 2}, {1, 2, 2, 1}}); }), "late"));
+  CHECK(contains(thrown([&] { plan.add("back", memory_kind::activations, {{2, 1, 1, 2}}); }), "back"));
+  CHECK(contains(thrown([&] { plan.add("none", memory_kind::activations, {}); }), "none"));
   CHECK(plan.items().empty());
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -120,8 +121,8 @@ TEST_CASE("the U-Net's gradients are the slopes of its loss") {
                                              session.output_gradient());
   };
   loss();
-  std::vector<double> gradients(static_cast<std::size_t>(net.parameters().size()));
-  session.backward(net, gradients.data());
+  session.backward(net);
+  std::vector<double> const gradients(session.gradients(), session.gradients() + net.parameters().size());
   for (auto const& p : net.parameters()) {
     CAPTURE(p.name);
     // A step along a direction of this parameter alone; padding lanes stay zero, as in training.
@@ -177,8 +178,7 @@ TEST_CASE("an observer hears of every layer and pass, with all operations of the
   fill(session.input(), "input");
   session.forward(net);
   fill(session.output_gradient(), "gradient");
-  std::vector<float> gradients(static_cast<std::size_t>(net.parameters().size()));
-  session.backward(net, gradients.data());
+  session.backward(net);
   double const all = unetdn::unet_flops(config, n, h, w);
   double const first = unetdn::conv2d_cost({3, 8, 3}, {n, 12, 16, 3}).flops;  // the picture itself has no gradient
   CHECK(flops["forward"] == Approx(all));
@@ -197,23 +197,34 @@ TEST_CASE("an observer hears of every layer and pass, with all operations of the
   CHECK(events == static_cast<int>(heard.size()));
 }
 
-TEST_CASE("gradients accumulate where asked") {
-  unetdn::unet_config const config{1, 1, 8, 1};
+TEST_CASE("gradients lie where activations were, and each pass finds its own") {
+  unetdn::unet_config const config{3, 3, 8, 2};
   cpu device(1);
   unetdn::unet<double, cpu> net(device, config);
   net.initialise(device, 1);
-  unetdn::unet_session<double, cpu> session(device, config, 1, 6, 6, session_mode::training);
-  std::vector<double> once(static_cast<std::size_t>(net.parameters().size())), twice(once.size());
-  auto const pass = [&](std::vector<double>& to, bool accumulate) {
+  unetdn::unet_session<double, cpu> session(device, config, 2, 12, 12, session_mode::training);
+  auto const pass = [&] {
     fill(session.input(), "input");
     session.forward(net);
     fill(session.output_gradient(), "gradient");
-    session.backward(net, to.data(), accumulate);
+    session.backward(net);
+    return std::vector<double>(session.gradients(), session.gradients() + net.parameters().size());
   };
-  pass(once, false);
-  pass(twice, false);
-  pass(twice, true);
-  for (std::size_t i = 0; i < once.size(); ++i) REQUIRE(twice[i] == Approx(2 * once[i]));
+  std::vector<double> const first = pass();
+  CHECK(pass() == first);
+  auto const& items = session.plan().items();
+  auto const gradients = std::find_if(items.begin(), items.end(), [](auto const& it) { return it.parts.size() > 1; });
+  REQUIRE(gradients != items.end());
+  CHECK(gradients->bytes == first.size() * sizeof(double));
+  // Padding, where activations left numbers, is zero, or updates would carry it into the weights.
+  std::vector<double> without_padding(first.size());
+  for (auto const& p : net.parameters()) {
+    std::vector<double> const canonical = unetdn::download<double>(device, p, session.gradients());
+    unetdn::upload(device, p, std::span<double const>(canonical), without_padding.data());
+  }
+  CHECK(first == without_padding);
+  unetdn::unet_session<double, cpu> const inference(device, config, 1, 8, 8, session_mode::inference);
+  CHECK_THROWS_AS(inference.gradients(), unetdn::argument_error);
 }
 
 TEST_CASE("the U-Net learns one patch by heart") {
@@ -229,7 +240,7 @@ TEST_CASE("the U-Net learns one patch by heart") {
     }
   }
   std::int64_t const size = net.parameters().size();
-  std::vector<float> gradients(static_cast<std::size_t>(size)), m(gradients.size()), v(gradients.size());
+  std::vector<float> m(static_cast<std::size_t>(size)), v(m.size());
   double first = 0, last = 0;
   for (int step = 1; step <= 400; ++step) {
     fill(session.input(), "input");
@@ -237,8 +248,8 @@ TEST_CASE("the U-Net learns one patch by heart") {
     last = unetdn::loss_and_gradient<float>(device, unetdn::loss_kind::mse, session.output(), target.view(),
                                             session.output_gradient());
     if (step == 1) first = last;
-    session.backward(net, gradients.data());
-    unetdn::adamw_step<float>(device, {}, {net.weights(), gradients.data(), m.data(), v.data(), nullptr, size}, step,
+    session.backward(net);
+    unetdn::adamw_step<float>(device, {}, {net.weights(), session.gradients(), m.data(), v.data(), nullptr, size}, step,
                               3e-3, 1, 0);
   }
   CAPTURE(first, last);
@@ -256,9 +267,8 @@ TEST_CASE("results have equal bits for any number of threads") {
     session.forward(net);
     std::vector<float> all = elements(session.output());
     fill(session.output_gradient(), "gradient");
-    std::vector<float> gradients(static_cast<std::size_t>(net.parameters().size()));
-    session.backward(net, gradients.data());
-    all.insert(all.end(), gradients.begin(), gradients.end());
+    session.backward(net);
+    all.insert(all.end(), session.gradients(), session.gradients() + net.parameters().size());
     return all;
   };
   std::vector<float> const one = results(1);
@@ -273,14 +283,35 @@ TEST_CASE("a session's memory is planned: buffers that live at the same time sha
     auto const& items = session.plan().items();
     for (std::size_t a = 0; a < items.size(); ++a) {
       for (std::size_t b = a + 1; b < items.size(); ++b) {
-        bool const apart_in_time = items[a].last < items[b].first || items[b].last < items[a].first;
-        bool const apart_in_space =
-            items[a].offset + items[a].bytes <= items[b].offset || items[b].offset + items[b].bytes <= items[a].offset;
-        REQUIRE((apart_in_time || apart_in_space));
+        for (auto const& p : items[a].parts) {
+          for (auto const& q : items[b].parts) {
+            bool const apart_in_time = p.last < q.first || q.last < p.first;
+            bool const apart_in_space = items[a].offset + p.end <= items[b].offset + q.begin ||
+                                        items[b].offset + q.end <= items[a].offset + p.begin;
+            REQUIRE((apart_in_time || apart_in_space));
+          }
+        }
       }
     }
     CHECK(session.plan().total() < session.plan().sum(unetdn::memory_kind::activations));
     CHECK(device.scratch_bytes() >= session.scratch_bytes());
+  }
+}
+
+TEST_CASE("a training step needs little more than what must be alive when forward ends") {
+  cpu device(1);
+  for (int const base : {16, 32, 64}) {
+    unetdn::unet_config const config{3, 3, base};
+    // Of each level: both halves of a skip connection, the decoder's two outputs, and of all but the first the
+    // encoder's first one. No gradients of parameters, which the classic network has 118 MiB of.
+    double elements = 0;
+    for (int l = 0; l < config.levels; ++l)
+      elements += 16.0 * (256 >> l) * (256 >> l) * config.width(l) * (l > 0 ? 5 : 4);
+    elements += 2 * 16.0 * 16 * 16 * config.width(config.levels);  // the bottleneck's two
+    elements += 16.0 * 256 * 256 * 9;                              // pictures in, out, and the gradient of those
+    auto const need = unetdn::unet_session<float, cpu>::need(device, config, 16, 256, 256, session_mode::training);
+    CHECK(double(need.activations) >= elements * sizeof(float));
+    CHECK(double(need.activations) <= elements * sizeof(float) * 1.02);
   }
 }
 

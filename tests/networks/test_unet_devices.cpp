@@ -75,12 +75,17 @@ template <class T, class Device> passes run(Device& dev, unet_config const& conf
   view<T> const y = session.output();
   transfer.download(dev, y, {result.output.data(), y.n, y.h, y.w, y.c});
   put(session.output_gradient(), "gradient");
-  buffer<accumulator_t<T>, Device> gradients(dev, static_cast<std::size_t>(net.parameters().size()));
-  session.backward(net, gradients.data());
+  session.backward(net);
   CHECK(dev.scratch_bytes() == planned_scratch);
+  // Padding is zero, whatever lay there before.
+  std::vector<accumulator_t<T>> flat(static_cast<std::size_t>(net.parameters().size())), expected(flat.size());
+  dev.download(flat.data(), session.gradients(), flat.size() * sizeof flat[0]);
   for (parameter const& p : net.parameters()) {
-    result.gradients.push_back(download<float>(dev, p, static_cast<accumulator_t<T> const*>(gradients.data())));
+    result.gradients.push_back(download<float>(dev, p, static_cast<accumulator_t<T> const*>(session.gradients())));
+    pack<Device>(p, std::span<float const>(result.gradients.back()),
+                 std::span(expected).subspan(std::size_t(p.offset), std::size_t(p.size)));
   }
+  CHECK(flat == expected);
   return result;
 }
 
@@ -118,7 +123,6 @@ void check_loss(Device& dev, unet_config const& config, loss_kind kind, unetdn::
   for (std::size_t i = 0; i < 2; ++i) {
     std::vector<float> const values = numbers(session.input().size(), "input");
     transfer.upload(dev, {values.data(), s.n, s.h, s.w, s.c}, session.input());
-    buffer<accumulator_t<T>, Device> all(dev, static_cast<std::size_t>(net.parameters().size()));
     if (i == 0) {
       forward_with_loss<T>(session, net, kind, target.view(), losses.data(), nullptr);
     } else {
@@ -127,9 +131,9 @@ void check_loss(Device& dev, unet_config const& config, loss_kind kind, unetdn::
     }
     outputs[i].resize(static_cast<std::size_t>(ys.size()));
     transfer.download(dev, session.output(), {outputs[i].data(), ys.n, ys.h, ys.w, ys.c});
-    session.backward(net, all.data(), false, i == 0 ? gradient_of::sums : gradient_of::output);
+    session.backward(net, i == 0 ? gradient_of::sums : gradient_of::output);
     for (parameter const& p : net.parameters())
-      gradients[i].push_back(download<float>(dev, p, static_cast<accumulator_t<T> const*>(all.data())));
+      gradients[i].push_back(download<float>(dev, p, static_cast<accumulator_t<T> const*>(session.gradients())));
   }
   CHECK(outputs[0] == outputs[1]);
   double loss[2];

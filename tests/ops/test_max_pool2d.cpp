@@ -73,6 +73,11 @@ TEMPLATE_LIST_TEST_CASE("max_pool2d is its definition on windows of every kind",
         test::window<window_code, device> codes{dev, max_pool2d_code_shape(s), placements[to]};
         max_pool2d_encode<T>(dev, x.view(), codes.view());
         CHECK(without_places_at_the_rim(s, codes.read()) == without_places_at_the_rim(s, ref.codes(coarse)));
+        test::window<window_code, device> codes_too{dev, max_pool2d_code_shape(s), placements[from]};
+        test::window<T, device> y_too{dev, half, placements[to]};
+        max_pool2d_encode<T>(dev, x.view(), codes_too.view(), y_too.view());
+        CHECK(codes_too.read() == codes.read());
+        CHECK(y_too.read() == ref.forward(coarse));
         for (auto const& where : {placements[to], placements[from]}) {
           test::window<window_code, device> in{dev, max_pool2d_code_shape(s), where, ref.codes(coarse)};
           dx.write(before);
@@ -111,6 +116,12 @@ TEMPLATE_TEST_CASE("max_pool2d is its definition on every instruction set", "", 
           window<window_code> codes{max_pool2d_code_shape(s), sliced};
           max_pool2d_encode<T>(dev, x.view(), codes.view());
           CHECK(codes.rim_untouched());
+          window<window_code> codes_too{max_pool2d_code_shape(s), sliced};
+          window<T> y_too{half, !sliced};
+          max_pool2d_encode<T>(dev, x.view(), codes_too.view(), y_too.view());
+          CHECK(codes_too.values() == codes.values());
+          CHECK(y_too.values() == y.values());
+          CHECK(y_too.rim_untouched());
           max_pool2d_backward_into_skip(dev, codes.view(), dy.view(), joined.view());
           auto const expected = ref.backward_into_skip(widened(x.values()), widened(dy.values()), widened(before));
           CHECK(distance(joined.values(), expected) <= tolerance<T>(1));
@@ -162,7 +173,10 @@ TEMPLATE_LIST_TEST_CASE("max_pool2d lets a NaN through and sends its gradient to
         CHECK(got[i * c + 1] == (i == 0 ? 3 : 0));
       }
       test::window<window_code, device> codes{dev, {1, 1, 1, c}, {"dense"}};
-      max_pool2d_encode<T>(dev, x.view(), codes.view());
+      y.write(std::vector<double>(c, 9));
+      max_pool2d_encode<T>(dev, x.view(), codes.view(), y.view());
+      CHECK(std::isnan(y.read()[2]));
+      CHECK(y.read()[1] == 1);
       CHECK(codes.read()[1] == 15);
       CHECK(codes.read()[2] == (first << window_code_place) + (1 << first) - 1);
     }
@@ -181,6 +195,7 @@ TEST_CASE("max_pool2d refuses what does not fit") {
   std::vector<window_code> bytes(100);
   view<window_code> const codes{bytes.data(), 1, 3, 2, 3};
   CHECK_THROWS_AS(max_pool2d_encode<float>(dev, x, codes.crop(0, 0, 2, 2)), argument_error);
+  CHECK_THROWS_AS(max_pool2d_encode<float>(dev, x, codes, y.channels(0, 2)), argument_error);
   CHECK_THROWS_AS(max_pool2d_backward_into_skip(dev, codes.crop(0, 0, 2, 2), y, x), argument_error);
   CHECK_THROWS_AS(max_pool2d_backward_into_skip(dev, codes, y.channels(0, 2), x), argument_error);
 }

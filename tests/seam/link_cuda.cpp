@@ -55,7 +55,7 @@ template <class T> double pooling_sum(cuda& dev) {
   unetdn::fill(dev, x.view(), 1);
   unetdn::max_pool2d_forward<T>(dev, x.view(), y.view());
   unetdn::max_pool2d_backward<T>(dev, x.view(), y.view(), dx.view());
-  unetdn::max_pool2d_encode<T>(dev, x.view(), of_x);
+  unetdn::max_pool2d_encode<T>(dev, x.view(), of_x, y.view());
   unetdn::max_pool2d_backward_into_skip<T>(dev, of_x, y.view(), dx.view());
   return unetdn::sum(dev, y.view()) + unetdn::sum(dev, dx.view());
 }

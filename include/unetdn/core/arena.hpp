@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <iomanip>
 #include <numeric>
@@ -17,8 +18,8 @@
 
 namespace unetdn {
 
-/// What a buffer is for. State outlives a step (weights, gradients, moments); activations live within one; scratch
-/// within one operation.
+/// What a buffer is for. State outlives a step (weights, moments); activations live within one, and so do gradients;
+/// scratch within one operation.
 enum class memory_kind { state, activations, scratch };
 
 /// "state", "activations" or "scratch".
@@ -28,21 +29,41 @@ inline std::string_view to_string(memory_kind kind) {
 }
 
 /// Decides, before anything is allocated, where each buffer of a computation lies in one block of memory. Buffers whose
-/// lives do not overlap may share their place. A life is a closed range of step numbers.
+/// lives do not overlap may share their place. A life is a closed range of step numbers. A buffer may come to life in
+/// parts, each of which keeps its place within it: an array that is written piece by piece, until then, needs memory
+/// only for what has been.
 class memory_plan {
  public:
+  /// Bytes `begin` to `end`, without the latter, of a buffer.
+  struct part {
+    std::size_t begin, end;
+    int first, last;
+  };
   struct item {
     std::string name;
     memory_kind kind;
     std::size_t bytes;
-    int first, last;
+    int first, last;  ///< from the first part's life to the last one's
+    std::vector<part> parts;
     std::size_t offset = 0;
   };
 
   /// Adds a buffer that is alive from step `first` to step `last`; returns its number.
   int add(std::string name, memory_kind kind, std::size_t bytes, int first, int last) {
-    check(first <= last, "the plan's buffer ", name, " ends before it begins");
-    items_.push_back({std::move(name), kind, bytes, first, last});
+    return add(std::move(name), kind, {{0, bytes, first, last}});
+  }
+  /// Adds a buffer that is as long as its parts reach; bytes that are in none are nobody's.
+  int add(std::string name, memory_kind kind, std::vector<part> parts) {
+    check(!parts.empty(), "the plan's buffer ", name, " has no part");
+    item it{std::move(name), kind, 0, parts[0].first, parts[0].last, {}};
+    for (part const& p : parts) {
+      check(p.first <= p.last && p.begin <= p.end, "the plan's buffer ", it.name, " ends before it begins");
+      it.bytes = std::max(it.bytes, p.end);
+      it.first = std::min(it.first, p.first);
+      it.last = std::max(it.last, p.last);
+    }
+    it.parts = std::move(parts);
+    items_.push_back(std::move(it));
     return static_cast<int>(items_.size()) - 1;
   }
 
@@ -80,21 +101,35 @@ class memory_plan {
   }
 
  private:
-  bool must_be_apart(item const& a, item const& b) const {
-    return red_zone_ > 0 || (a.first <= b.last && b.first <= a.last);
+  /// Offsets that a buffer may not have: those between `above` and `below`.
+  struct refused {
+    std::int64_t above, below;
+  };
+  /// Adds those at which the two would share bytes while both are alive.
+  void refuse(item const& it, item const& placed, std::vector<refused>& all) const {
+    auto const add = [&](std::size_t begin, std::size_t end, std::size_t other_begin, std::size_t other_end) {
+      auto const place = static_cast<std::int64_t>(placed.offset);
+      all.push_back({place + static_cast<std::int64_t>(other_begin) - static_cast<std::int64_t>(end),
+                     place + static_cast<std::int64_t>(other_end) - static_cast<std::int64_t>(begin)});
+    };
+    if (red_zone_ > 0) return add(0, room(it), 0, room(placed));
+    for (part const& a : it.parts) {
+      for (part const& b : placed.parts) {
+        bool const together = a.first <= b.last && b.first <= a.last;
+        if (together && a.begin < a.end && b.begin < b.end) add(a.begin, a.end, b.begin, b.end);
+      }
+    }
   }
   std::size_t lowest_free(item const& it, std::vector<item const*> const& placed) const {
-    std::vector<std::pair<std::size_t, std::size_t>> taken;  // [begin, end)
-    for (item const* other : placed) {
-      if (must_be_apart(it, *other)) taken.emplace_back(other->offset, other->offset + room(*other));
+    std::vector<refused> all;
+    for (item const* other : placed) refuse(it, *other, all);
+    std::sort(all.begin(), all.end(), [](refused const& a, refused const& b) { return a.above < b.above; });
+    std::int64_t offset = 0;
+    for (auto [above, below] : all) {
+      if (offset <= above) break;
+      if (offset < below) offset = round_up(below, static_cast<std::int64_t>(alignment_));
     }
-    std::sort(taken.begin(), taken.end());
-    std::size_t offset = 0;
-    for (auto [begin, end] : taken) {
-      if (offset + room(it) <= begin) break;
-      offset = std::max(offset, end);
-    }
-    return offset;
+    return static_cast<std::size_t>(offset);
   }
   std::vector<item> items_;
   std::size_t total_ = 0, alignment_ = 1, red_zone_ = 0;

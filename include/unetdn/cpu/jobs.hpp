@@ -253,6 +253,7 @@ template <class T> struct pool_backward {
 template <class T> struct pool_encode {
   view<T const> x;
   view<window_code> codes;
+  view<T> y;  // may be empty
 };
 template <class T> struct pool_backward_into_skip {
   view<window_code const> codes;

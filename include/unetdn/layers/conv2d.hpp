@@ -19,6 +19,7 @@ template <class T, class Device> class conv2d {
         bias_{bias ? list.add(name + ".bias", bias_shape{s.out}) : -1} {
     weight_offset_ = list[weight_].offset;
     if (bias) bias_offset_ = list[bias_].offset;
+    slice_ = list.slice_from(weight_);
   }
 
   /// x[N,H,W,in] -> y[N,P,Q,out], P = ceil(H / stride) for odd kernels, floor(H / 2) for 2x2. `weights` is the
@@ -42,6 +43,7 @@ template <class T, class Device> class conv2d {
 
   std::string const& name() const { return name_; }
   conv2d_shape shape() const { return shape_; }
+  parameter_slice slice() const { return slice_; }
   /// Of forward on x; each of the two backward passes has as many operations.
   op_cost cost(unetdn::shape x) const { return conv2d_cost(shape_, x, sizeof(T)); }
 
@@ -52,6 +54,7 @@ template <class T, class Device> class conv2d {
   bool relu_;
   int weight_, bias_;
   std::int64_t weight_offset_ = 0, bias_offset_ = 0;
+  parameter_slice slice_{};
 };
 
 }  // namespace unetdn

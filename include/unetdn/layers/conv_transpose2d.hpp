@@ -17,6 +17,7 @@ template <class T, class Device> class conv_transpose2d {
         bias_{bias ? list.add(name + ".bias", bias_shape{s.out}) : -1} {
     weight_offset_ = list[weight_].offset;
     if (bias) bias_offset_ = list[bias_].offset;
+    slice_ = list.slice_from(weight_);
   }
 
   /// x[N,H,W,in] -> y[N,2H,2W,out], which may be a channel slice of a wider buffer. `weights` is the network's flat
@@ -38,6 +39,7 @@ template <class T, class Device> class conv_transpose2d {
 
   std::string const& name() const { return name_; }
   conv_transpose2d_shape shape() const { return shape_; }
+  parameter_slice slice() const { return slice_; }
   /// Of forward on x; each of the two backward passes has as many operations.
   op_cost cost(unetdn::shape x) const { return conv_transpose2d_cost(shape_, x, sizeof(T)); }
 
@@ -47,6 +49,7 @@ template <class T, class Device> class conv_transpose2d {
   conv_transpose2d_shape shape_;
   int weight_, bias_;
   std::int64_t weight_offset_ = 0, bias_offset_ = 0;
+  parameter_slice slice_{};
 };
 
 }  // namespace unetdn

@@ -17,7 +17,8 @@ template <class T, class Device> class output_layer {
         shape_{s},
         sigmoid_{sigmoid},
         weight_{list[list.add(name + ".weight", s.conv())].offset},
-        bias_{bias ? list[list.add(name + ".bias", bias_shape{s.out})].offset : -1} {}
+        bias_{bias ? list[list.add(name + ".bias", bias_shape{s.out})].offset : -1},
+        slice_{list.slice_from(list.count() - (bias ? 2 : 1))} {}
 
   /// x[N,H,W,in] -> y[N,H,W,out]. `weights` is the network's flat array; `residual`[N,H,W,out] may be empty. Throws
   /// argument_error where a shape does not fit.
@@ -43,6 +44,7 @@ template <class T, class Device> class output_layer {
   }
 
   std::string const& name() const { return name_; }
+  parameter_slice slice() const { return slice_; }
   /// Of forward, or of backward, on x.
   op_cost cost(unetdn::shape x, bool backward) const { return output_layer_cost(shape_, x, backward, sizeof(T)); }
 
@@ -52,6 +54,7 @@ template <class T, class Device> class output_layer {
   output_layer_shape shape_;
   bool sigmoid_;
   std::int64_t weight_, bias_;
+  parameter_slice slice_;
 };
 
 }  // namespace unetdn

@@ -30,6 +30,12 @@ struct bias_shape {
   int out;
 };
 
+/// Where the parameters of one layer lie in a flat array, padding included.
+struct parameter_slice {
+  std::int64_t begin, end;
+  bool padded;  ///< whether some of its elements belong to no parameter
+};
+
 /// One named tensor of a network. Its canonical form, in files, is PyTorch's: conv2d (out, in, k, k), transposed
 /// convolution (in, out, 2, 2), bias (out). On a device it occupies `size` elements from `offset` on, in the layout
 /// that the device's kernels like best.
@@ -92,6 +98,14 @@ template <class Device> class parameter_list {
       all.resize(static_cast<std::size_t>((p.offset + round_up(p.size, alignment)) / rate_block), T(p.rate_factor()));
     }
     return all;
+  }
+  /// What a layer occupies that has appended the parameters from number `first` on, the last ones so far.
+  parameter_slice slice_from(int first) const {
+    parameter_slice s{(*this)[first].offset, size_, false};
+    std::int64_t elements = s.end - s.begin;
+    for (int i = first; i < count(); ++i) elements -= (*this)[i].canonical_size();
+    s.padded = elements > 0;
+    return s;
   }
   /// Number of weights as everyone counts them: no padding.
   std::int64_t weight_count() const {

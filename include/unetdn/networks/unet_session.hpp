@@ -4,6 +4,7 @@
 #include <functional>
 #include <ostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <unetdn/networks/unet.hpp>
@@ -31,9 +32,10 @@ struct layer_event {
 ///
 /// Skip connections cost no copy: joined[l] holds the encoder's channels first and the upsampled ones behind them, and
 /// each producer writes its half. Gradients overwrite the activations that they belong to as soon as those are no
-/// longer needed; what max-pooling's gradient needs of the encoder's is put into codes before. The first layer's
-/// output, as large as any and the cheapest, is not kept for backward but computed again. All buffers lie in one arena
-/// that is planned before anything is allocated.
+/// longer needed; what max-pooling's gradient needs of the encoder's is put into codes before. What costs little is not
+/// kept for backward but computed again: the first layer's output, as large as any, and what pooling made, in the pass
+/// that writes the codes. The gradients of the parameters take the place of activations that backward has done with,
+/// layer by layer. All buffers lie in one arena that is planned before anything is allocated.
 template <class T, class Device> class unet_session {
  public:
   /// Plans and allocates for n pictures of h x w pixels, each at least 1; sizes that are no multiple of 2^levels are
@@ -108,15 +110,25 @@ template <class T, class Device> class unet_session {
     });
   }
 
-  /// Gradients of the parameters from output_gradient(), into a flat array like the network's weights: overwritten, or
-  /// added to where `accumulate`. Needs the forward pass just before it, its input and weights unchanged; leaves its
-  /// activations overwritten.
-  void backward(unet<T, Device> const& net, accumulator_t<T>* gradients, bool accumulate = false,
-                gradient_of what = gradient_of::output) {
+  /// The gradients of the parameters that backward computed: a flat array like the network's weights, padding zero;
+  /// valid until the next forward.
+  accumulator_t<T>* gradients() const {
     check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");
+    return arena_.template at<accumulator_t<T>>(plan_.at(gradients_));
+  }
+
+  /// Computes gradients() from output_gradient(). Needs the forward pass just before it, its input and weights
+  /// unchanged; leaves its activations overwritten.
+  void backward(unet<T, Device> const& net, gradient_of what = gradient_of::output) {
+    auto* const gradients = this->gradients();
     auto const& layers = net.layers();
     T const* const weights = net.weights();
     Device& dev = *device_;
+    // Where activations were, padding is whatever they left there.
+    auto const clear_padding_of = [&](auto const& layer) {
+      parameter_slice const s = layer.slice();
+      if (s.padded) dev.fill_zero(gradients + s.begin, static_cast<std::size_t>(s.end - s.begin) * sizeof *gradients);
+    };
     view<T> const of_sums = at(output_gradient_);
     clear_padding(of_sums);
     if (what == gradient_of::output) {
@@ -124,11 +136,15 @@ template <class T, class Device> class unet_session {
           [&] { layers.output->backward_function(dev, at(output_), of_sums); });
     }
     view<T> const last = at(decoded2_[0]);
-    run(layers.output->name(), "both gradients", layers.output->cost(detail::extents(last), true),
-        [&] { layers.output->backward(dev, weights, last, of_sums, last, true, gradients, accumulate); });
+    run(layers.output->name(), "both gradients", layers.output->cost(detail::extents(last), true), [&] {
+      clear_padding_of(*layers.output);
+      layers.output->backward(dev, weights, last, of_sums, last, true, gradients, false);
+    });
     auto const to_parameters = [&](auto const& layer, view<T> x, view<T> gradient) {
-      run(layer.name(), "weight gradient", layer.cost(detail::extents(x)),
-          [&] { layer.backward_parameters(dev, x, gradient, gradients, accumulate); });
+      run(layer.name(), "weight gradient", layer.cost(detail::extents(x)), [&] {
+        clear_padding_of(layer);
+        layer.backward_parameters(dev, x, gradient, gradients, false);
+      });
     };
     auto const to_data = [&](auto const& layer, view<T> gradient, view<T> dx, view<T const> mask) {
       run(layer.name(), "data gradient", layer.cost(detail::extents(dx)),
@@ -144,21 +160,21 @@ template <class T, class Device> class unet_session {
       view<T> const joined = at(joined_[index(l)]);
       through(block.conv2, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
       to_parameters(block.conv1, joined, at(decoded1_[index(l)]));
-      run(pool_name(l), "codes", traffic_of(skip(l), 1 + 0.25 / sizeof(T)),
-          [&] { pool_.encode(dev, skip(l), codes(l)); });
+      run(pool_name(l), "codes", traffic_of(skip(l), 1.25 + 0.25 / sizeof(T)),
+          [&] { pool_.encode(dev, skip(l), codes(l), at(pooled_again_[index(l)])); });
       to_data(block.conv1, at(decoded1_[index(l)]), joined, {});
       view<T> const below = l + 1 < config_.levels ? at(decoded2_[index(l + 1)]) : at(bottleneck2_);
       through(block.up, below, upsampled(l));
     }
-    view<T> const deepest = at(pooled_[index(config_.levels - 1)]);
+    view<T> const deepest = at(pooled_again_[index(config_.levels - 1)]);
     through(layers.bottleneck->conv2, at(bottleneck1_), at(bottleneck2_));
     to_parameters(layers.bottleneck->conv1, deepest, at(bottleneck1_));
     to_data(layers.bottleneck->conv1, at(bottleneck1_), deepest, {});
     for (int l = config_.levels - 1; l >= 0; --l) {
       auto const& block = layers.encoder[index(l)];
       run(pool_name(l), "data gradient", traffic_of(skip(l), 2.25 + 0.25 / sizeof(T)),
-          [&] { pool_.backward_into_skip(dev, codes(l), at(pooled_[index(l)]), skip(l)); });
-      view<T> const x = l ? at(pooled_[index(l - 1)]) : at(input_);
+          [&] { pool_.backward_into_skip(dev, codes(l), at(pooled_again_[index(l)]), skip(l)); });
+      view<T> const x = l ? at(pooled_again_[index(l - 1)]) : at(input_);
       view<T> const encoded = l ? at(encoded1_[index(l)]) : at(encoded_again_);
       if (!l) {
         run(block.conv1.name(), "forward again", block.conv1.cost(detail::extents(x)),
@@ -255,7 +271,7 @@ template <class T, class Device> class unet_session {
       encoded1_.push_back(l ? live("encoded1" + level, l, c, encode(l), encode(l) + 1)
                             : alive("encoded1" + level, l, c, encode(l), encode(l) + 1));
       joined_.push_back(live("joined" + level, l, 2 * c, encode(l) + 1, decode(l) + 1));
-      pooled_.push_back(live("pooled" + level, l + 1, c, encode(l) + 1, encode(l + 1)));
+      pooled_.push_back(alive("pooled" + level, l + 1, c, encode(l) + 1, encode(l + 1)));
       decoded1_.push_back(live("decoded1" + level, l, c, decode(l) + 1, decode(l) + 2));
       decoded2_.push_back(live("decoded2" + level, l, c, decode(l) + 2, decode(l) + 3));
       if (training) {
@@ -263,13 +279,39 @@ template <class T, class Device> class unet_session {
         codes.item = plan_.add("codes" + level, memory_kind::activations, static_cast<std::size_t>(codes.shape.size()),
                                back(decode(l) + 1), back(encode(l) + 1));
         codes_.push_back(codes);
+        pooled_again_.push_back(alive("pooled" + level + " again", l + 1, c, back(decode(l) + 1), back(encode(l) + 1)));
       }
     }
     bottleneck1_ = live("bottleneck1", levels, config_.width(levels), encode(levels), encode(levels) + 1);
     bottleneck2_ = live("bottleneck2", levels, config_.width(levels), encode(levels) + 1, encode(levels) + 2);
     output_ = live("output", 0, config_.out_channels, output, output);
     if (training) encoded_again_ = alive("encoded1.0 again", 0, config_.base, back(encode(0) + 1), back(encode(0)));
-    if (training) output_gradient_ = live("output_gradient", 0, config_.out_channels, output, output);
+    if (training) {
+      output_gradient_ = live("output_gradient", 0, config_.out_channels, output, output);
+      // They are alive until the update, which follows the last backward step.
+      std::vector<memory_plan::part> parts;
+      auto const written = [&](auto const& layer, int step) {
+        parameter_slice const s = layer.slice();
+        auto const place = [](std::int64_t element) {
+          return static_cast<std::size_t>(element) * sizeof(accumulator_t<T>);
+        };
+        parts.push_back({place(s.begin), place(s.end), back(step), back(-1)});
+      };
+      unet_layers<T, Device> const layers(config_);
+      for (int l = 0; l <= levels; ++l) {
+        auto const& block = l < levels ? layers.encoder[index(l)] : *layers.bottleneck;
+        written(block.conv1, encode(l));
+        written(block.conv2, encode(l) + 1);
+      }
+      for (int l = 0; l < levels; ++l) {
+        auto const& block = layers.decoder[index(l)];
+        written(block.up, decode(l));
+        written(block.conv1, decode(l) + 1);
+        written(block.conv2, decode(l) + 2);
+      }
+      written(*layers.output, output);
+      gradients_ = plan_.add("gradients of parameters", memory_kind::activations, std::move(parts));
+    }
     plan_.place(Device::alignment, Device::red_zone);
   }
 
@@ -323,7 +365,8 @@ template <class T, class Device> class unet_session {
   arena<Device> arena_;
   std::size_t scratch_bytes_ = 0;
   activation input_, encoded_again_, bottleneck1_, bottleneck2_, output_, output_gradient_;
-  std::vector<activation> encoded1_, joined_, pooled_, decoded1_, decoded2_, codes_;
+  std::vector<activation> encoded1_, joined_, pooled_, pooled_again_, decoded1_, decoded2_, codes_;
+  int gradients_ = -1;  // their number in the plan
   std::function<void(layer_event const&)> observer_;
   max_pool2d<T, Device> pool_;
 };

@@ -69,19 +69,22 @@ void max_pool2d_backward(Device& dev, std::type_identity_t<view<T const>> x, std
 }
 
 /// codes = what max_pool2d_backward_into_skip() needs of x, a byte for four numbers: x may be overwritten then.
-/// x[N,H,W,C], codes[N,ceil(H/2),ceil(W/2),C]. Throws argument_error where extents do not fit.
-template <class T, class Device> void max_pool2d_encode(Device& dev, view<T const> x, view<window_code> codes) {
+/// x[N,H,W,C], codes[N,ceil(H/2),ceil(W/2),C]. y[N,H/2,W/2,C], where it is given, takes what max_pool2d_forward makes
+/// of x, in the same pass. Throws argument_error where extents do not fit.
+template <class T, class Device>
+void max_pool2d_encode(Device& dev, view<T const> x, view<window_code> codes, std::type_identity_t<view<T>> y = {}) {
   static_assert(Device::template supports<T>, "the cpu takes float and double; cuda and emulated float, bf16, fp16");
   detail::check_extents("max_pool2d_encode", "codes", codes, max_pool2d_code_shape(detail::extents(x)));
+  if (y) detail::check_extents("max_pool2d_encode", "y", y, max_pool2d_output_shape(detail::extents(x)));
   if (codes.size() == 0) return;
   if constexpr (detail::is_cpu<Device>) {
-    cpu_bodies::pool_encode<T> const job{x, codes};
+    cpu_bodies::pool_encode<T> const job{x, codes, y};
     auto const body = cpu_bodies::bodies<cpu_bodies::gradient_bodies<T>>().pool_encode_row;
     dev.parallel(codes.n * codes.h, [&](int unit, int) { body(job, unit); });
   } else {
     using kernel = kernels::max_pool2d_encode<T>;
     launch(dev, detail::elementwise_grid<kernel>("max_pool2d_encode", codes, kernel::size),
-           kernel{x, codes, detail::all_aligned(x), detail::aligned_pixels<kernel::size>(codes)});
+           kernel{x, codes, y, detail::all_aligned(x, y), detail::aligned_pixels<kernel::size>(codes)});
   }
 }
 

@@ -75,7 +75,7 @@ template <class T, class Device> std::string_view precision_of(Device const& dev
 /// bf16 or fp16 is trained by a copy of its weights in float, and fp16's gradients are scaled up: see adamw_step.
 template <class T, class Device> class trainer {
  public:
-  using real = accumulator_t<T>;  ///< of weights that are trained, gradients and moments
+  using real = accumulator_t<T>;  ///< of weights that are trained and moments
 
   /// Throws argument_error where something does not fit; out_of_memory, which says what was planned and what is free.
   /// Device and pictures must outlive the trainer. Where the device is a GPU, `host_threads` of the processor make the
@@ -87,7 +87,6 @@ template <class T, class Device> class trainer {
         pictures_{&pictures},
         network_{std::make_shared<unet<T, Device>>(dev, config)},
         average_{options.averaging > 0 ? std::make_shared<unet<T, Device>>(dev, config) : network_},
-        gradients_{dev, elements()},
         first_moment_{dev, elements()},
         second_moment_{dev, elements()},
         rate_factors_{dev, factor_count(size())},
@@ -186,7 +185,7 @@ template <class T, class Device> class trainer {
       return *queue_->host;
     }
   }
-  /// Bytes of weights, gradients, moments and averages.
+  /// Bytes of weights, moments and averages.
   std::size_t state_bytes() const { return state_bytes(size(), average_ != network_); }
 
   /// The settings that decide the weights, as metadata; a resumed run must share them. The precision is left out where
@@ -300,7 +299,7 @@ template <class T, class Device> class trainer {
   }
   static std::size_t state_bytes(std::int64_t parameters, bool averages) {
     std::size_t const copies = averages ? 2 : 1;  // of what a 16-bit network reads
-    std::size_t const each = (3 + copies) * sizeof(real) + (is_16_bit<T> ? copies * sizeof(T) : 0);
+    std::size_t const each = (2 + copies) * sizeof(real) + (is_16_bit<T> ? copies * sizeof(T) : 0);
     return static_cast<std::size_t>(parameters) * each + factor_count(parameters) * sizeof(real);
   }
   static std::size_t factor_count(std::int64_t parameters) { return static_cast<std::size_t>(parameters / rate_block); }
@@ -375,8 +374,8 @@ template <class T, class Device> class trainer {
     session_.forward(*network_);
     double const loss =
         loss_and_gradient<T>(*device_, options_.loss, session_.output(), target_.view(), session_.output_gradient());
-    session_.backward(*network_, gradients_.data());
-    double const norm = std::sqrt(squared_norm(*device_, gradients_.data(), size()));
+    session_.backward(*network_);
+    double const norm = std::sqrt(squared_norm(*device_, session_.gradients(), size()));
     if (!std::isfinite(loss) || !std::isfinite(norm)) diverged(n);
     double const scale = options_.clip > 0 && norm > options_.clip ? options_.clip / norm : 1;
     double const rate = options_.rate.at(n);
@@ -386,7 +385,7 @@ template <class T, class Device> class trainer {
 
   adamw_arrays<T> update_arrays() {
     adamw_arrays<T> all{trained(),
-                        gradients_.data(),
+                        session_.gradients(),
                         first_moment_.data(),
                         second_moment_.data(),
                         average_ == network_ ? nullptr : averaged(),
@@ -527,9 +526,9 @@ template <class T, class Device> class trainer {
   /// The part of a step that is the same each time.
   void queue_update(update_state* state) {
     forward_with_loss<T>(session_, *network_, options_.loss, target_.view(), &state->loss, &state->loss_scale);
-    session_.backward(*network_, gradients_.data(), false, gradient_of::sums);
+    session_.backward(*network_, gradient_of::sums);
     profile_range<Device> const range("update");
-    squared_norm(*device_, gradients_.data(), size(), &state->squared_norm);
+    squared_norm(*device_, session_.gradients(), size(), &state->squared_norm);
     adamw_step<T>(*device_, options_.adam, {options_.clip, scales_loss ? loss_scale_growth_interval : 0},
                   update_arrays(), state);
   }
@@ -551,7 +550,7 @@ template <class T, class Device> class trainer {
   training_set* pictures_;
   std::shared_ptr<unet<T, Device>> network_, average_;
   buffer<real, Device> trained_, averaged_;  // in float, for a network of 16 bits
-  buffer<real, Device> gradients_, first_moment_, second_moment_;
+  buffer<real, Device> first_moment_, second_moment_;
   buffer<real, Device> rate_factors_;  // of rate_block parameters each
   unet_session<T, Device> session_;
   tensor<real, Device> target_;

@@ -111,17 +111,20 @@ template <class T> struct max_pool2d_backward {
   }
 };
 
-/// The codes of all windows of x, those that the rim cuts included: x[N,H,W,C], codes[N,ceil(H/2),ceil(W/2),C].
+/// The codes of all windows of x, those that the rim cuts included, and perhaps the maxima of whole ones: x[N,H,W,C],
+/// codes[N,ceil(H/2),ceil(W/2),C], y[N,H/2,W/2,C] or empty.
 ///
-/// A thread owns one piece of 16 bytes in the pixels of a window. Traffic: x read once, a byte written for four
-/// elements of it. Bound: memory bandwidth.
+/// A thread owns one piece of 16 bytes in the pixels of a window. Traffic: x read once, y written once, and a byte for
+/// four elements of x. Bound: memory bandwidth.
 template <class T> struct max_pool2d_encode {
   static constexpr int threads = 256;
   static constexpr int size = piece_size<T>;
   struct shared {};
   view<T const> x;
   view<window_code> codes;
-  bool aligned, codes_aligned;  // the latter to `size` bytes
+  view<T> y;
+  bool aligned;        // of x and y
+  bool codes_aligned;  // to `size` bytes
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared&) const {
     for_each_piece<window_code, size>(
@@ -134,6 +137,12 @@ template <class T> struct max_pool2d_encode {
             UNETDN_UNROLL
             for (int i = 0; i < 4; ++i) code |= int(float(r_x.pixel[i].r[j]) > 0) << i;
             r_codes[j] = window_code(code);
+          }
+          if (y && row < y.h && column < y.w) {
+            piece<T> r_y = r_x.pixel[0];
+            UNETDN_UNROLL
+            for (int i = 1; i < 4; ++i) raise_to(r_y, r_x.pixel[i]);
+            store_piece(y.pixel(image, row, column) + channel, r_y, count, aligned);
           }
           window_code* const to = codes.pixel(image, row, column) + channel;
           if (codes_aligned && count == size) return copy_aligned<size>(to, r_codes);

@@ -7,6 +7,11 @@ template <class T> inline vec<T> larger(vec<T> a, vec<T> b) {
   return takes_b ? b : a;
 }
 
+/// Of a window's pixels.
+template <class T> inline vec<T> largest(vec<T> const (&x)[4]) {
+  return larger<T>(larger<T>(x[0], x[1]), larger<T>(x[2], x[3]));
+}
+
 template <class T> void pool_forward_row(pool_forward<T> const& job, int unit) {
   view<T> const& y = job.y;
   int const image = unit / y.h, row = unit % y.h;
@@ -17,9 +22,9 @@ template <class T> void pool_forward_row(pool_forward<T> const& job, int unit) {
     T* const to = y.pixel(image, row, col);
     for (int c = 0; c < y.c; c += lanes<T>) {
       int const count = std::min(lanes<T>, y.c - c);
-      vec<T> const upper = larger<T>(load_part(top + c, count), load_part(top + right + c, count));
-      vec<T> const lower = larger<T>(load_part(bottom + c, count), load_part(bottom + right + c, count));
-      store_part(to + c, larger<T>(upper, lower), count);
+      vec<T> const window[4] = {load_part(top + c, count), load_part(top + right + c, count),
+                                load_part(bottom + c, count), load_part(bottom + right + c, count)};
+      store_part(to + c, largest<T>(window), count);
     }
   }
 }
@@ -62,7 +67,7 @@ inline void load_window(view<T const> const& x, window_place const& at, Whole wh
 
 /// Calls f(i, whether pixel i holds each lane's first maximum).
 template <class T, class F> inline void each_pixel_of_maximum(vec<T> const (&x)[4], F f) {
-  vec<T> const maximum = larger<T>(larger<T>(x[0], x[1]), larger<T>(x[2], x[3]));
+  vec<T> const maximum = largest<T>(x);
   auto found = maximum < maximum;  // no lane has found its pixel yet
   UNETDN_UNROLL_TILE
   for (int i = 0; i < 4; ++i) {
@@ -94,6 +99,7 @@ template <class T> struct bytes_of { typedef window_code type __attribute__((vec
 template <class T> void pool_encode_row(pool_encode<T> const& job, int unit) {
   each_window(job.x, unit, [&](window_place const& at, auto whole) UNETDN_INLINE_LAMBDA {
     window_code* const to = job.codes.pixel(at.image, at.row, at.col);
+    T* const y = whole && job.y ? job.y.pixel(at.image, at.row, at.col) : nullptr;
     each_vector<T>(job.x.c, [&](int c, int count) UNETDN_INLINE_LAMBDA {
       vec<T> x[4];
       load_window(job.x, at, whole, c, count, x);
@@ -104,6 +110,7 @@ template <class T> void pool_encode_row(pool_encode<T> const& job, int unit) {
       });
       auto const bytes = __builtin_convertvector(code, typename bytes_of<T>::type);
       std::memcpy(to + c, &bytes, static_cast<std::size_t>(count));
+      if (y) store_part(y + c, largest<T>(x), count);
     });
   });
 }
