@@ -4,15 +4,15 @@
 
 namespace unetdn {
 template void launch(cuda&, extent3, kernels::output_layer_forward<float, 1> const&);
-template void launch(cuda&, extent3, kernels::output_layer_forward<float, 4> const&);
+template void launch(cuda&, extent3, kernels::output_layer_forward<float, 3> const&);
 template void launch(cuda&, extent3, kernels::output_layer_forward<bf16, 1> const&);
-template void launch(cuda&, extent3, kernels::output_layer_forward<bf16, 4> const&);
+template void launch(cuda&, extent3, kernels::output_layer_forward<bf16, 3> const&);
 template void launch(cuda&, extent3, kernels::output_layer_forward<fp16, 1> const&);
-template void launch(cuda&, extent3, kernels::output_layer_forward<fp16, 4> const&);
+template void launch(cuda&, extent3, kernels::output_layer_forward<fp16, 3> const&);
 template void launch(cuda&, extent3, kernels::output_layer_backward<float, 1> const&);
-template void launch(cuda&, extent3, kernels::output_layer_backward<float, 4> const&);
+template void launch(cuda&, extent3, kernels::output_layer_backward<float, 3> const&);
 template void launch(cuda&, extent3, kernels::output_layer_backward<bf16, 1> const&);
-template void launch(cuda&, extent3, kernels::output_layer_backward<bf16, 4> const&);
+template void launch(cuda&, extent3, kernels::output_layer_backward<bf16, 3> const&);
 template void launch(cuda&, extent3, kernels::output_layer_backward<fp16, 1> const&);
-template void launch(cuda&, extent3, kernels::output_layer_backward<fp16, 4> const&);
+template void launch(cuda&, extent3, kernels::output_layer_backward<fp16, 3> const&);
 }  // namespace unetdn

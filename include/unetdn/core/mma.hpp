@@ -56,10 +56,10 @@ namespace detail {
 template <class At> UNETDN_DEVICE float element(At const& at, int row, int column) {
   return at(row, column / 4)[column % 4];
 }
-template <class Operand> UNETDN_DEVICE void to_operands(std::uint32_t (&r)[4]) {
+template <class Operand, int Size> UNETDN_DEVICE void to_operands(std::uint32_t (&r)[Size]) {
   if constexpr (std::is_same_v<Operand, tf32>) {
     UNETDN_UNROLL
-    for (int i = 0; i < 4; ++i) r[i] = round_to_tf32(__builtin_bit_cast(float, r[i]));
+    for (int i = 0; i < Size; ++i) r[i] = round_to_tf32(__builtin_bit_cast(float, r[i]));
   }
 }
 }  // namespace detail
@@ -138,6 +138,55 @@ UNETDN_DEVICE void load_b_pair_transposed(Block& block, fragment_b<Operand> (&b)
     b[0] = {{r[0], r[1]}};
     b[1] = {{r[2], r[3]}};
   }
+}
+
+// Fragments of matrices that nobody has written down as such. A lane holds elements of a few rows and columns, as
+// below; `get(i, j)` gives the 4 bytes in its row i and column j: a float, or two elements of 16 bits that are
+// neighbours along k, the first of them at the place that is named.
+
+/// How many columns of a, and rows of b, a lane holds elements of.
+template <class Operand> inline constexpr int fragment_depths = std::is_same_v<Operand, float> ? 4 : 2;
+/// How many columns of b.
+template <class Operand> inline constexpr int fragment_b_columns = std::is_same_v<Operand, float> ? 2 : 1;
+
+/// Row i of a, 0 or 1, that a lane holds elements of.
+UNETDN_HD constexpr int fragment_a_row(int lane, int i) { return lane / 4 + 8 * i; }
+/// Column j of a, which is also row j of b.
+template <class Operand> UNETDN_HD constexpr int fragment_depth(int lane, int j) {
+  if constexpr (std::is_same_v<Operand, float>) return j;
+  return std::is_same_v<Operand, tf32> ? lane % 4 + 4 * j : lane % 4 * 2 + 8 * j;
+}
+/// Column j of b.
+template <class Operand> UNETDN_HD constexpr int fragment_b_column(int lane, int j) {
+  return std::is_same_v<Operand, float> ? lane % 4 * 2 + j : lane / 4;
+}
+
+/// a[16xK] from get(row, column).
+template <class Operand, class Get> UNETDN_DEVICE fragment_a<Operand> make_a(Get get) {
+  fragment_a<Operand> a;
+  if constexpr (std::is_same_v<Operand, float>) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 8; ++i) a.r[i] = __builtin_bit_cast(float, get(i / 4, i % 4));
+  } else {
+    UNETDN_UNROLL
+    for (int i = 0; i < 4; ++i) a.r[i] = get(i % 2, i / 2);
+    detail::to_operands<Operand>(a.r);
+  }
+  return a;
+}
+
+/// b[Kx8] from get(row, column).
+template <class Operand, class Get> UNETDN_DEVICE fragment_b<Operand> make_b(Get get) {
+  fragment_b<Operand> b;
+  if constexpr (std::is_same_v<Operand, float>) {
+    UNETDN_UNROLL
+    for (int i = 0; i < 8; ++i) b.r[i] = __builtin_bit_cast(float, get(i % 4, i / 4));
+  } else {
+    UNETDN_UNROLL
+    for (int i = 0; i < 2; ++i) b.r[i] = get(i, 0);
+    detail::to_operands<Operand>(b.r);
+  }
+  return b;
 }
 
 /// c[16x8] += a[16xK] b[Kx8], by the whole warp.

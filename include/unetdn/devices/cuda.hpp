@@ -68,6 +68,9 @@ class cuda {
   static constexpr bool is_host = false;
   static constexpr std::size_t alignment = 256;
   static constexpr std::size_t red_zone = 0;
+  /// Of a large GPU: for how many blocks a kernel splits its work where they take tiles one after the other. A number
+  /// that does not depend on the GPU, because no bits may.
+  static constexpr int multiprocessors = 132;
   template <class T>
   static constexpr bool supports = std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;
   static constexpr char const* name() { return "cuda"; }

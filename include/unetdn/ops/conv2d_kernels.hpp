@@ -84,7 +84,8 @@ void launch_im2col(Device& dev, kernels::conv_weights layout, view<T const> cons
                    kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
   with_operand<T>(dev, [&](auto operand) {
     using kernel = kernels::conv2d_im2col<typename decltype(operand)::type>;
-    launch(dev, kernel::grid(y), kernel{x, w, layout, y, finish, pooled, aligned_pixels(pooled)});
+    launch(dev, kernel::grid(y, Device::multiprocessors),
+           kernel{x, w, layout, y, finish, pooled, aligned_pixels(pooled)});
   });
 }
 

@@ -12,7 +12,7 @@
 #include <unetdn/ops/sigmoid.hpp>
 
 // A network's last layer: a 1x1 convolution to few channels, and what makes a picture of its sums. On GPUs it is one
-// kernel in either direction for up to 4 outputs of up to 1024 channels, and perhaps the loss is in it; otherwise, and
+// kernel in either direction for up to 3 outputs of up to 1024 channels, and perhaps the loss is in it; otherwise, and
 // on the cpu, it is the operations that it consists of.
 
 namespace unetdn {
@@ -50,8 +50,8 @@ inline op_cost output_layer_cost(output_layer_shape s, unetdn::shape x, bool bac
 
 /// Whether either direction is one kernel; then forward can compute a loss as well.
 template <class Device> bool output_layer_is_fused(output_layer_shape s) {
-  using kernel = kernels::output_layer_forward<float, 4>;
-  return !detail::is_cpu<Device> && s.out <= 4 && s.in <= kernel::most_channels;
+  using kernel = kernels::output_layer_forward<float, 3>;
+  return !detail::is_cpu<Device> && s.out <= 3 && s.in <= kernel::most_channels;
 }
 
 namespace detail {
@@ -61,7 +61,7 @@ template <class F> void with_outputs(output_layer_shape s, F f) {
   if (s.out == 1)
     f(std::integral_constant<int, 1>{});
   else
-    f(std::integral_constant<int, 4>{});
+    f(std::integral_constant<int, 3>{});
 }
 
 template <class T>
@@ -104,7 +104,7 @@ void launch_output_layer_forward(Device& dev, output_layer_shape s, view<T const
 /// How many parts the weight gradient has; their memory is not there yet.
 template <class T, class Device>
 kernels::gradient_parts output_layer_parts(output_layer_shape s, view<T const> const& g) {
-  using kernel = kernels::output_layer_backward<T, 4>;
+  using kernel = kernels::output_layer_backward<T, 3>;
   kernels::conv_weights const weights = layout<Device>(s.conv());
   return {weights, gradient_part_count(kernel::blocks(weights), kernel::tiles(g))};
 }
@@ -129,7 +129,7 @@ void launch_output_layer_backward(Device& dev, output_layer_shape s, view<T cons
 /// y = f(w x + bias) in each pixel:
 ///   y[n][i][j][k] = f(bias[k] + sum over c of w[k][c] x[n][i][j][c])
 /// where f is the sigmoid, or adds the residual, or does nothing. x[N,H,W,in], y[N,H,W,out], which may be neither x nor
-/// the residual; w in the device's own layout; bias[out] or null. On GPUs with up to 4 outputs sums are taken in float,
+/// the residual; w in the device's own layout; bias[out] or null. On GPUs with up to 3 outputs sums are taken in float,
 /// whatever the products' format elsewhere, and y is rounded once. Throws argument_error where extents do not fit.
 template <class T, class Device>
 void output_layer_forward(Device& dev, output_layer_shape s, std::type_identity_t<view<T const>> x, T const* w,
@@ -158,8 +158,8 @@ void output_layer_forward(Device& dev, output_layer_shape s, std::type_identity_
   detail::check_same_shape("output_layer_forward", loss.target, y);
   detail::check_same_shape("output_layer_forward", loss.gradient, y);
   check(y.size() > 0, "output_layer_forward: there is no loss of windows of ", to_string(detail::extents(y)));
-  check(output_layer_is_fused<Device>(s), "output_layer_forward computes a loss of up to 4 outputs of up to ",
-        kernels::output_layer_forward<T, 4>::most_channels, " channels, not of ", s.out, " of ", s.in);
+  check(output_layer_is_fused<Device>(s), "output_layer_forward computes a loss of up to 3 outputs of up to ",
+        kernels::output_layer_forward<T, 3>::most_channels, " channels, not of ", s.out, " of ", s.in);
   detail::launch_output_layer_forward<T>(dev, s, x, w, bias, y, f, loss);
 }
 

@@ -38,6 +38,7 @@ struct pixel_place {
 /// target read and g written once. Bound: memory bandwidth. There may be 2^30 pixels at most.
 template <class T, int Outputs> struct output_layer_forward {
   static constexpr int threads = 256;
+  static constexpr int min_blocks = 2;
   static constexpr int most_channels = 1024;
   static constexpr int size = piece_size<T>;
   static constexpr int sharing = 4;  // lanes, and their pixels
@@ -77,11 +78,19 @@ template <class T, int Outputs> struct output_layer_forward {
     int const step = block.blocks().x * threads;
     float const scale = loss_scale ? *loss_scale : 1.f;
     float r_loss = 0;
+    float r_bias[Outputs] = {};
+    UNETDN_UNROLL
+    for (int k = 0; k < Outputs; ++k) {
+      if (bias && k < y.c) r_bias[k] = float(bias[k]);
+    }
     for (int first = block.index().x * threads + block.warp() * warp_size; first < total; first += step) {
+      int const pixel = first + block.lane();
+      bool const inside = pixel < total;
+      pixel_place const at = pixel_place::of(y, inside ? pixel : 0);
+      beside const r_beside = load_beside(at, inside);
       float r_sum[Outputs];
       sums_of(block, s, first, total, r_sum);
-      int const pixel = first + block.lane();
-      if (pixel < total) r_loss += finish(pixel_place::of(y, pixel), r_sum, scale);
+      if (inside) r_loss += finish(at, r_sum, r_bias, r_beside, scale);
     }
     if (!gradient) return;
     float const of_block = block_sum(block, s.warps, r_loss);
@@ -136,20 +145,35 @@ template <class T, int Outputs> struct output_layer_forward {
     }
   }
 
+  /// What a pixel's sums meet: loaded before they are there, so as not to be waited for behind them.
+  struct beside {
+    float residual[Outputs], target[Outputs];
+  };
+  UNETDN_DEVICE beside load_beside(pixel_place at, bool inside) const {
+    beside loaded = {};
+    UNETDN_UNROLL
+    for (int k = 0; k < Outputs; ++k) {
+      if (!inside || k >= y.c) continue;
+      if (residual) loaded.residual[k] = float(residual.pixel(at.image, at.row, at.column)[k]);
+      if (gradient) loaded.target[k] = target.pixel(at.image, at.row, at.column)[k];
+    }
+    return loaded;
+  }
+
   /// Stores one pixel, and its gradient; returns its loss.
-  UNETDN_DEVICE float finish(pixel_place at, float const (&r_sum)[Outputs], float scale) const {
+  UNETDN_DEVICE float finish(pixel_place at, float const (&r_sum)[Outputs], float const (&r_bias)[Outputs],
+                             beside const& r_beside, float scale) const {
     float loss = 0;
     UNETDN_UNROLL
     for (int k = 0; k < Outputs; ++k) {
       if (k >= y.c) continue;
-      float v = r_sum[k];
-      if (bias) v += float(bias[k]);
-      if (residual) v += float(residual.pixel(at.image, at.row, at.column)[k]);
+      float v = r_sum[k] + r_bias[k];
+      if (residual) v += r_beside.residual[k];
       if (sigmoid) v = sigmoid_of(v);
       T const stored = T(v);
       y.pixel(at.image, at.row, at.column)[k] = stored;
       if (!gradient) continue;
-      pointwise_loss_term const term(float(stored) - target.pixel(at.image, at.row, at.column)[k], squared);
+      pointwise_loss_term const term(float(stored) - r_beside.target[k], squared);
       loss += term.value;
       float slope = scale * (weight * term.slope);
       if (sigmoid) slope = before_sigmoid(slope, float(stored));
@@ -164,16 +188,16 @@ template <class T, int Outputs> struct output_layer_forward {
 /// in the layout of `gradient_parts`: x, dx [N,H,W,C], perhaps the same memory; g[N,H,W,K], K <= Outputs.
 ///
 /// A thread keeps one piece of 16 bytes of channels, its weights and its sums of dw in registers, and takes every
-/// `slots`-th pixel of the part, `at_once` of them at a time, so that as many loads are under way. The block adds its
+/// `slots`-th pixel of the part, `at_once` of them at a time, while the next ones are on their way. The block adds its
 /// threads in order at the end. Traffic: x read once, dx written once, and g read once from memory. Bound: memory
 /// bandwidth. There may be 2^30 pixels at most.
 template <class T, int Outputs> struct output_layer_backward {
   static constexpr int threads = 256;
   static constexpr int min_blocks = 2;
   static constexpr int size = piece_size<T>;
-  static constexpr int most_pieces = 32;                                 // of a pixel's that a block owns
-  static constexpr int at_once = Outputs > 1 && sizeof(T) == 2 ? 2 : 4;  // what registers hold beside the sums
-  static constexpr int tile = 128;                                       // pixels; parts begin at multiples of it
+  static constexpr int most_pieces = 32;  // of a pixel's that a block owns
+  static constexpr int at_once = 2;       // what registers hold beside the sums
+  static constexpr int tile = 128;        // pixels; parts begin at multiples of it
   struct shared {
     piece<float, size> dw[Outputs][threads];
     float db[Outputs][threads];
@@ -219,37 +243,53 @@ template <class T, int Outputs> struct output_layer_backward {
     int const all_tiles = ceil_div(total, tile);
     int const past = to.first(all_tiles, part + 1) * tile;
     int const end = past < total ? past : total;
-    for (int first = to.first(all_tiles, part) * tile + slot; first < end; first += at_once * slots) {
-      piece<T> r_x[at_once];
-      float r_g[at_once][Outputs];
-      pixel_place at[at_once];
-      bool inside[at_once];
+    struct pixels {
+      piece<T> x[at_once];
+      T g[at_once][Outputs];
+    };
+    auto const exists = [&](int number) { return works && number < end; };
+    auto const place = [&](int number) { return pixel_place::of(x, exists(number) ? number : 0); };
+    auto const load = [&](int first) {
+      pixels loaded;
       UNETDN_UNROLL
       for (int i = 0; i < at_once; ++i) {
-        inside[i] = works && first + i * slots < end;
-        at[i] = pixel_place::of(x, inside[i] ? first + i * slots : 0);
-        r_x[i] = load_piece(x.pixel(at[i].image, at[i].row, at[i].column) + c, inside[i] ? count : 0, aligned);
-        T const* const from = g.pixel(at[i].image, at[i].row, at[i].column);
+        int const number = first + i * slots;
+        pixel_place const at = place(number);
+        loaded.x[i] = load_piece(x.pixel(at.image, at.row, at.column) + c, exists(number) ? count : 0, aligned);
+        T const* const from = g.pixel(at.image, at.row, at.column);
         UNETDN_UNROLL
-        for (int k = 0; k < Outputs; ++k) r_g[i][k] = inside[i] && k < g.c ? float(from[k]) : 0.f;
+        for (int k = 0; k < Outputs; ++k) loaded.g[i][k] = exists(number) && k < g.c ? from[k] : T(0.0f);
       }
+      return loaded;
+    };
+    int const begin = to.first(all_tiles, part) * tile + slot;
+    pixels r_next = load(begin);
+    for (int first = begin; first < end; first += at_once * slots) {
+      pixels const r_now = r_next;
+      r_next = load(first + at_once * slots);
       UNETDN_UNROLL
       for (int i = 0; i < at_once; ++i) {
+        float r_g[Outputs];
+        UNETDN_UNROLL
+        for (int k = 0; k < Outputs; ++k) {
+          r_g[k] = float(r_now.g[i][k]);
+          r_db[k] += r_g[k];
+        }
         piece<T> r_dx;
         UNETDN_UNROLL
         for (int j = 0; j < size; ++j) {
-          float const v = float(r_x[i].r[j]);
+          float const v = float(r_now.x[i].r[j]);
           float sum = 0;
           UNETDN_UNROLL
           for (int k = 0; k < Outputs; ++k) {
-            sum += r_w[k].r[j] * r_g[i][k];
-            r_dw[k].r[j] += v * r_g[i][k];
+            sum += r_w[k].r[j] * r_g[k];
+            r_dw[k].r[j] += v * r_g[k];
           }
           r_dx.r[j] = T(relu_mask && !(v > 0) ? 0.f : sum);
         }
-        UNETDN_UNROLL
-        for (int k = 0; k < Outputs; ++k) r_db[k] += r_g[i][k];
-        store_piece(dx.pixel(at[i].image, at[i].row, at[i].column) + c, r_dx, inside[i] ? count : 0, aligned);
+        int const number = first + i * slots;
+        pixel_place const at = place(number);
+        store_piece(dx.pixel(at.image, at.row, at.column) + c, r_dx, exists(number) ? count : 0, aligned);
       }
     }
 
