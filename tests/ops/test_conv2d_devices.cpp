@@ -46,12 +46,13 @@ std::vector<conv_case> const cases {
 #endif
 };
 
-/// So many channels that warpgroups multiply them, where there are any: tiles of 32, 64 and 128, tails, several steps;
-/// of the last one only the forward pass, whose output has no whole pieces.
+/// So many channels that warpgroups multiply them, where there are any: tiles of 32, 64 and 128, up to 32, 64 and more
+/// of them, tails, several steps; of the third one only the forward pass, whose output has no whole pieces.
 std::vector<conv_case> const wide_cases {
   {{1, 3, 2, 40}, {40, 32, 3}, crop, slice},
 #if !defined(UNETDN_TSAN)
       {{1, 17, 3, 72}, {72, 136, 3}, slice, slice_of_a_crop}, {{1, 1, 1, 136}, {136, 66, 3}, slice, odd_slice},
+      {{2, 11, 19, 64}, {64, 48, 3}, slice, dense}, {{1, 9, 10, 32}, {32, 48, 3}, dense, slice},
       {{1, 33, 1, 32}, {32, 64, 3}, odd_slice, odd_slice},  // scratch of one pixel's width
 #endif
 #if !defined(UNETDN_TSAN) && !defined(UNETDN_ASAN)

@@ -101,6 +101,7 @@ class block_machine {
     std::vector<std::size_t> groups;  // how many copies each committed group has
     std::size_t uncommitted = 0;      // copies that belong to no group yet
     bool unpublished = false;         // copies have arrived since it last said publish
+    bool unsynced = false;            // and those that it has published are not behind a sync
     bool may_multiply = false;        // it has said multiply_begin since it last waited for products
   };
   /// c += a b of a warpgroup that has begun: the operands as they were, and where they lie.
@@ -147,7 +148,7 @@ class block_machine {
       me.copies.clear();
       me.groups.clear();
       me.uncommitted = 0;
-      me.unpublished = me.may_multiply = false;
+      me.unpublished = me.unsynced = me.may_multiply = false;
       me.stack.start(entry, &jobs[std::size_t(t)], t);
     }
     try {
@@ -341,8 +342,8 @@ class block_machine {
 ///
 /// Throws kernel_fault for a barrier that not every thread reaches or that threads reach at different sites, lanes of a
 /// warp (or threads of a warpgroup) at different operations, a misaligned or misplaced 16-byte access, and a copy_async
-/// never waited for; for products of a warpgroup without publish or multiply_begin before them, whose operands change
-/// before they are waited for, or that never are.
+/// never waited for; for products of a warpgroup without publish, sync or multiply_begin before them, whose operands
+/// change before they are waited for, or that never are.
 /// Makes wrong results of a missing barrier or wait: shared memory is NaN before a block writes it, the target of a
 /// copy_async is NaN until copy_wait delivers, and each thread runs as far ahead of the others as it can.
 /// AddressSanitizer finds accesses out of bounds; ThreadSanitizer sees each thread of a block as a thread.
@@ -591,7 +592,10 @@ class emulated::block {
   /// Waits for all threads of the block; their earlier writes to shared memory are then visible.
   void sync(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
     detail::word_site const site{"sync", file, line};
-    if (!machine_.skips(site)) machine_.wait_at_block_barrier(thread_, site);
+    if (machine_.skips(site)) return;
+    machine_.wait_at_block_barrier(thread_, site);
+    detail::unseen machinery;
+    machine_.thread(thread_).unsynced = false;
   }
   /// The same for the 32 threads of the warp.
   void sync_warp(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
@@ -688,7 +692,10 @@ class emulated::block {
 
   /// Makes what this thread's copies have brought visible to products, after the next sync.
   void publish(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
-    if (!machine_.skips({"publish", file, line})) machine_.thread(thread_).unpublished = false;
+    if (machine_.skips({"publish", file, line})) return;
+    detail::unseen machinery;
+    auto& me = machine_.thread(thread_);
+    me.unsynced |= std::exchange(me.unpublished, false);
   }
   /// Before the first product after a wait for products: orders it behind this thread's accesses to its registers.
   void multiply_begin(char const* file = __builtin_FILE(), int line = __builtin_LINE()) {
@@ -800,6 +807,8 @@ class emulated::block {
       p.read.reserve(std::size_t(warpgroup_size + 2 * p.n));
       for (int t = 0; t < warpgroup_size; ++t) {
         if (!threads[t].may_multiply) throw kernel_fault("multiplies without multiply_begin");
+        // The products' own meeting of all threads is the emulation's alone.
+        if (threads[t].unsynced) throw kernel_fault("multiplies what copies brought, and no sync came between");
         auto const& of = *static_cast<product_operand<T> const*>(threads[t].operand);
         p.c[std::size_t(t)] = of.c;
         auto const take = [&](operand_pieces<T> const& from, operand_pieces<T> const& last, std::vector<float>& to) {

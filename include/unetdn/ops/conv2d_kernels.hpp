@@ -28,9 +28,9 @@ template <class T, class Device, class F> void with_operand(Device const& dev, F
   f(std::type_identity<T>{});
 }
 
-/// Calls f with the width of the tiles of output channels.
-template <class F> void with_tile(int outputs, F f) {
-  if (outputs > 32)
+/// Calls f with the width of the tiles of so many channels.
+template <class F> void with_tile(int channels, F f) {
+  if (channels > 32)
     f(std::integral_constant<int, 64>{});
   else
     f(std::integral_constant<int, 32>{});
@@ -54,7 +54,20 @@ template <class T, class Device> bool takes_warpgroups(Device const& dev, int in
   return dev.has_warpgroups() && in >= 32 && out >= 32 && kernels::warpgroups_can_read(x, aligned_pixels(x));
 }
 
-/// y = finish(x * w) by conv2d_halo or conv2d_warpgroup, and y's 2x2 maxima where `pooled` is given.
+/// y = finish(x * w) by conv2d_warpgroup_resident, and y's 2x2 maxima where `pooled` is given.
+template <bool Flipped, class T, class Device>
+void launch_resident(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
+                     kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
+  with_tile(y.c, [&](auto tile) {
+    with_tile(x.c, [&](auto depth) {
+      using kernel = kernels::conv2d_warpgroup_resident<T, tile.value, depth.value, Flipped>;
+      launch(dev, kernel::grid(y, Device::multiprocessors),
+             kernel{x, w, layout, y, finish, pooled, aligned_pixels(pooled)});
+    });
+  });
+}
+
+/// y = finish(x * w) by conv2d_halo or by warpgroups, and y's 2x2 maxima where `pooled` is given.
 template <bool Flipped, class T, class Device>
 void launch_halo(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
                  kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
@@ -64,9 +77,9 @@ void launch_halo(Device& dev, kernels::conv_weights layout, view<T const> const&
         using kernel = kernels::conv2d_warpgroup<T, tile.value, Flipped>;
         launch(dev, kernel::grid(y), kernel{x, w, layout, y, finish, pooled, aligned_pixels(pooled)});
       };
+      if (x.c <= shared_row) return launch_resident<Flipped>(dev, layout, x, w, y, finish, pooled);
       // The widest tiles are alone on their multiprocessor: for few channels, narrow ones hide each other's begin and
       // end.
-      if (y.c <= 32) return run(std::integral_constant<int, 32>{});
       return y.c > 64 && x.c > 128 ? run(std::integral_constant<int, 128>{}) : run(std::integral_constant<int, 64>{});
     }
   }

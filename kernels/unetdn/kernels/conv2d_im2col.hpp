@@ -14,34 +14,10 @@ namespace unetdn::kernels {
 /// The most channels of x that the kernels below take.
 inline constexpr int im2col_channels = 4;
 
-/// The tiles of Height rows of 16 pixels of a window's pictures, one after the other.
-template <int Height> struct tile_walk {
-  static constexpr int width = 16;
-  int image, p0, q0;  // the tile's first pixel
-
-  template <class T> static UNETDN_HD int count(view<T> const& y) {
-    return y.n * ceil_div(y.h, Height) * ceil_div(y.w, width);
-  }
-  template <class T> static UNETDN_DEVICE tile_walk from(view<T> const& y, int number) {
-    int const in_row = ceil_div(y.w, width);
-    int const in_column = ceil_div(y.h, Height);
-    return {number / in_row / in_column, number / in_row % in_column * Height, number % in_row * width};
-  }
-  template <class T> UNETDN_DEVICE void advance(view<T> const& y) {
-    q0 += width;
-    if (q0 < y.w) return;
-    q0 = 0;
-    p0 += Height;
-    if (p0 < y.h) return;
-    p0 = 0;
-    ++image;
-  }
-};
-
 /// Brings the pixels of x that a tile needs to shared memory, through the registers of a block of Threads.
 template <class T, int Height, int Threads> class picture_loader {
  public:
-  static constexpr int width = tile_walk<Height>::width;
+  static constexpr int width = tile_walk<Height, 16>::width;
   static constexpr int pixels = Height * width;
   static constexpr int halo_h = Height + 2;
   static constexpr int halo_w = width + 2;
@@ -57,7 +33,7 @@ template <class T, int Height, int Threads> class picture_loader {
     }
   }
   /// Begins to load what the tile at this place needs; zero beyond the picture.
-  UNETDN_DEVICE void load(view<T const> const& x, tile_walk<Height> const& at) {
+  UNETDN_DEVICE void load(view<T const> const& x, tile_walk<Height, 16> const& at) {
     T const* const first = x.pixel(at.image, at.p0, at.q0);
     UNETDN_UNROLL
     for (int i = 0; i < rounds; ++i) {
@@ -117,7 +93,7 @@ template <class Operand> struct conv2d_im2col {
   static constexpr int N = tile_k / 8;
   static_assert(M % 2 == 0, "a window of pooled has both its rows in one warp");
   using loader = picture_loader<T, tile_h, threads>;
-  using walk = tile_walk<tile_h>;
+  using walk = tile_walk<tile_h, 16>;
   static constexpr int tile_w = walk::width;
   static constexpr int copies = loader::copies;
   static constexpr int row_taps = 3;
@@ -222,8 +198,8 @@ template <class Operand> struct conv2d_im2col {
     int const steps = ceil_div(row_taps * row_columns(), depth);
     int const parts = block.blocks().x;
     int const part = block.index().x;
-    int const first = int(std::int64_t(walk::count(y)) * part / parts);
-    int const last = int(std::int64_t(walk::count(y)) * (part + 1) / parts);
+    int const first = first_tile(walk::count(y), part, parts);
+    int const last = first_tile(walk::count(y), part + 1, parts);
     auto& s_y = s.memory.y[block.warp()];
     conv2d_finish<T> r_finish = finish;
     r_finish.mask = {};  // there is none in forward: no registers for it
@@ -275,10 +251,8 @@ template <class Operand> struct conv2d_im2col {
           }
         }
       }
-      store_tile(block, r_y, s_y, r_finish, y, k0, [&](int row) -> output_pixel {
-        int const p = at.p0 + row0 + row / tile_w, q = at.q0 + row % tile_w;
-        return {p < y.h && q < y.w ? at.image : -1, p, q};
-      });
+      store_tile(block, r_y, s_y, r_finish, y, k0,
+                 [&](int row) { return at.pixel(y, row0 + row / tile_w, row % tile_w); });
       if (pooled)
         store_maxima<tile_w>(block, s_y, pooled, pooled_aligned, at.image, (at.p0 + row0) / 2, 1, at.q0 / 2, k0);
       if (number + 1 < last) store_x(loaded, s.x[1 - now]);
@@ -305,7 +279,7 @@ template <class Operand> struct conv2d_weight_gradient_im2col {
   static constexpr int threads = warps * warp_size;
   static constexpr int blocks_resident = 4;
   using loader = picture_loader<T, tile_h, threads>;
-  using walk = tile_walk<tile_h>;
+  using walk = tile_walk<tile_h, 16>;
   using sums = column_sums<tile_k, threads>;
   static constexpr int tile_w = walk::width;
   static constexpr int pixels = loader::pixels;

@@ -85,6 +85,40 @@ template <int Side, int TileK> struct owned_tile {
   }
 };
 
+/// The tiles of Height x Width pixels of a window's pictures, one after the other.
+template <int Height, int Width> struct tile_walk {
+  static constexpr int width = Width;
+  int image, p0, q0;  // the tile's first pixel
+
+  template <class T> static UNETDN_HD int count(view<T> const& y) {
+    return y.n * ceil_div(y.h, Height) * ceil_div(y.w, Width);
+  }
+  template <class T> static UNETDN_DEVICE tile_walk from(view<T> const& y, int number) {
+    int const in_row = ceil_div(y.w, Width);
+    int const in_column = ceil_div(y.h, Height);
+    return {number / in_row / in_column, number / in_row % in_column * Height, number % in_row * Width};
+  }
+  template <class T> UNETDN_DEVICE void advance(view<T> const& y) {
+    q0 += Width;
+    if (q0 < y.w) return;
+    q0 = 0;
+    p0 += Height;
+    if (p0 < y.h) return;
+    p0 = 0;
+    ++image;
+  }
+  /// The pixel in this row and column of the tile.
+  template <class T> UNETDN_DEVICE output_pixel pixel(view<T> const& y, int row, int column) const {
+    int const p = p0 + row, q = q0 + column;
+    return {p < y.h && q < y.w ? image : -1, p, q};
+  }
+};
+
+/// The first of `count` tiles that block `block` of `blocks` takes, which share them.
+UNETDN_HD constexpr int first_tile(int count, int block, int blocks) {
+  return int(std::int64_t(count) * block / blocks);
+}
+
 /// Rounds a warp's sums c[16 M][8 N] to T, with bias and ReLU, and stores them in y from channel `first` on, in pieces
 /// of 16 bytes. pixel_of(row) tells the pixel of a row of c. `s_y` is the warp's own shared memory.
 template <class T, int M, int N, int Pitch, class Block, class PixelOf>

@@ -21,6 +21,35 @@ template <class T> bool warpgroups_can_read(view<T const> const& v, bool aligned
          (v.h + 1) * v.row_stride + (v.w + 1) * v.pixel_stride <= std::numeric_limits<int>::max();
 }
 
+/// Weights of TileK outputs for one tap and a chunk of Depth channels, at most 64, in rows of 128 bytes in shared
+/// memory: a row for each output, or Flipped, for each channel, 64 outputs after the other.
+template <class T, int TileK, int Depth, bool Flipped, int Threads> struct tap_weights {
+  static constexpr int depth = shared_row;
+  static constexpr int rows = Flipped ? Depth * ceil_div(TileK, shared_row) : TileK;
+  static constexpr int elements = rows * depth;
+  static constexpr int pieces = depth / piece_size<T>;
+  static constexpr int apart = Threads / pieces;  // rows between two of a thread's pieces
+  static constexpr int taps = 9;
+
+  template <class Block>
+  static UNETDN_DEVICE void fetch(Block& block, T* s_w, T const* w, conv_weights const& layout, int k0, int chunk,
+                                  int tap) {
+    int const piece = block.thread() % pieces;
+    int const row0 = block.thread() / pieces;
+    T* const s_to = s_w + row0 * depth + spread_piece(row0, piece) * piece_size<T>;
+    int const along = (Flipped ? k0 : chunk * Depth) + piece * piece_size<T>;  // what is contiguous in memory
+    int const across = (Flipped ? chunk * Depth : k0) + row0;
+    T const* const from = w + layout.index(along, Flipped ? taps - 1 - tap : tap, across);
+    UNETDN_UNROLL
+    for (int i = 0; i < rows / apart; ++i) {
+      int const row = Flipped ? i * apart % Depth : i * apart;
+      int const block_of_k = Flipped ? i * apart / Depth * shared_row : 0;
+      bool const inside = along + block_of_k < layout.pitch() && across + row < layout.outputs;
+      block.copy_async(s_to + i * apart * depth, inside ? from + row * taps * layout.pitch() + block_of_k : w, inside);
+    }
+  }
+};
+
 /// What conv2d_halo computes, for T bf16 or fp16 and from 32 channels and outputs on.
 ///
 /// A block owns 16x16 pixels of one picture times TileK channels of y; grid {tiles of pixels * tiles of channels, N}. A
@@ -30,7 +59,7 @@ template <class T> bool warpgroups_can_read(view<T const> const& v, bool aligned
 /// Traffic: as conv2d_halo's. Bound: tensor cores, for TileK below 128 shared memory: a product of 64 x 64 x 16 reads
 /// 4 KiB of it, all that it gives in that time.
 template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
-  static_assert(TileK == 32 || TileK == 64 || TileK == 128);
+  static_assert(TileK == 64 || TileK == 128);
   static constexpr bool by_warpgroups = true;
   static constexpr int tile = 16;
   static constexpr int halo = tile + 2;
@@ -48,12 +77,11 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
   static constexpr int steps_ahead = TileK == 128 ? 3 : 2;
   static constexpr int stages = steps_ahead + 2;
   static constexpr int apart = threads / pieces;  // rows between two of a thread's pieces
-  /// Of a step's weights: of outputs, or Flipped, of channels, for each 64 outputs that are begun.
-  static constexpr int w_rows = Flipped ? depth * ceil_div(TileK, shared_row) : TileK;
+  using weights = tap_weights<T, TileK, depth, Flipped, threads>;
 
   struct tiles {
     alignas(1024) T x[2 * halo * halo * depth];  // two tiles: one being multiplied, one on its way
-    T w[stages][w_rows * depth];
+    T w[stages][weights::elements];
   };
   union shared {
     tiles of;
@@ -109,24 +137,6 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
     int r_places_[rounds];
   };
 
-  /// Brings the weights of a chunk of channels for one tap: rows of outputs, or Flipped, rows of channels, 64 outputs
-  /// after the other.
-  template <class Block> UNETDN_DEVICE void fetch_w(Block& block, T* s_w, int k0, int chunk, int tap) const {
-    int const piece = block.thread() % pieces;
-    int const row0 = block.thread() / pieces;
-    T* const s_to = s_w + row0 * depth + spread_piece(row0, piece) * size;
-    int const along = (Flipped ? k0 : chunk * depth) + piece * size;  // what is contiguous in memory
-    int const across = (Flipped ? chunk * depth : k0) + row0;
-    T const* const from = w + layout.index(along, Flipped ? taps - 1 - tap : tap, across);
-    UNETDN_UNROLL
-    for (int i = 0; i < w_rows / apart; ++i) {
-      int const row = Flipped ? i * apart % depth : i * apart;
-      int const block_of_k = Flipped ? i * apart / depth * depth : 0;
-      bool const inside = along + block_of_k < layout.pitch() && across + row < layout.outputs;
-      block.copy_async(s_to + i * apart * depth, inside ? from + row * taps * layout.pitch() + block_of_k : w, inside);
-    }
-  }
-
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
     auto const at = owned_tile<tile, TileK>::of(block, y);
     int const group = block.warpgroup();
@@ -135,7 +145,9 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
     tiles& now = s.of;
 
     fragment_c r_y[M][N] = {};
-    auto const fetch_weights = [&](int step) { fetch_w(block, now.w[step % stages], at.k0, step / taps, step % taps); };
+    auto const fetch_weights = [&](int step) {
+      weights::fetch(block, now.w[step % stages], w, layout, at.k0, step / taps, step % taps);
+    };
     x_loader const load_x{block, *this, at};
     load_x(block, *this, now, 0, 0, x_loader::rounds);
     UNETDN_UNROLL
@@ -185,6 +197,133 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
       if (pooled)
         store_maxima<group_columns>(block, s_y, pooled, pooled_aligned, at.image, (at.p0 + row0) / 2,
                                     shared_row_group / 2, (at.q0 + column0) / 2, at.k0);
+    }
+  }
+};
+
+/// The same for up to 64 channels, of which Depth are multiplied.
+///
+/// A block keeps the weights of TileK outputs and takes a part of the tiles of 8x8 pixels, one for each product; grid
+/// {parts, tiles of channels}. The next tile's pixels are on their way while one is multiplied, and another block of
+/// the same multiprocessor multiplies while this one stores. Traffic: x read 1.56 times for each tile of channels,
+/// weights once a block, y and pooled written once. Bound: shared memory, as above.
+template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_resident {
+  static_assert((TileK == 32 || TileK == 64) && (Depth == 32 || Depth == shared_row));
+  static constexpr bool by_warpgroups = true;
+  static constexpr int tile = shared_row_group;
+  static constexpr int halo = tile + 2;
+  static constexpr int row_taps = 3;
+  static constexpr int taps = row_taps * row_taps;
+  static constexpr int threads = warpgroup_size;
+  static constexpr int warps = threads / warp_size;
+  static constexpr int N = TileK / 8;
+  static constexpr int size = piece_size<T>;
+  static constexpr int pieces = Depth / size;
+  static constexpr int apart = threads / pieces;  // rows between two of a thread's pieces
+  static constexpr int rounds = ceil_div(halo * halo, apart);
+  using weights = tap_weights<T, TileK, Depth, Flipped, threads>;
+  using walk = tile_walk<tile, tile>;
+
+  struct shared {
+    alignas(1024) T w[taps][weights::elements];
+    alignas(1024) T x[2][round_up(halo * halo, shared_row_group) * shared_row];
+    T y[warps][2 * tile][TileK + size];  // one piece wider: rows of a fragment then fall on different banks
+  };
+  static constexpr int min_blocks = max_shared_bytes_hopper / int(sizeof(shared));
+  static_assert(min_blocks >= 2);
+
+  view<T const> x;  // one that warpgroups_can_read()
+  T const* w;
+  conv_weights layout;
+  view<T> y;
+  conv2d_finish<T> finish;
+  view<T> pooled;
+  bool pooled_aligned;
+
+  /// For a GPU of so many multiprocessors.
+  static extent3 grid(view<T> const& y, int multiprocessors) {
+    int const channels = ceil_div(y.c, TileK);
+    int const most = ceil_div(min_blocks * multiprocessors, channels);
+    return {walk::count(y) < most ? walk::count(y) : most, channels};
+  }
+
+  /// Brings a thread's pieces of one halo tile after the other: always the same piece of the same pixels of the tile.
+  class x_loader {
+   public:
+    template <class Block> UNETDN_DEVICE x_loader(Block& block, conv2d_warpgroup_resident const& k) {
+      UNETDN_UNROLL
+      for (int i = 0; i < rounds; ++i) {
+        int const pixel = block.thread() / pieces + i * apart;
+        int const row = pixel / halo, column = pixel % halo;
+        r_halo_[i] = row * 32 + column;
+        r_places_[i] = int((row - 1) * k.x.row_stride + (column - 1) * k.x.pixel_stride);
+      }
+    }
+    template <class Block>
+    UNETDN_DEVICE void operator()(Block& block, conv2d_warpgroup_resident const& k, T* s_x, walk const& at) const {
+      int const piece = block.thread() % pieces;
+      int const row0 = block.thread() / pieces;
+      bool const exists = piece * size < k.x.c;
+      T const* const from = k.x.pixel(at.image, at.p0, at.q0) + piece * size;
+      UNETDN_UNROLL
+      for (int i = 0; i < rounds; ++i) {
+        if (i == rounds - 1 && row0 + i * apart >= halo * halo) continue;
+        unsigned const row = unsigned(at.p0 - 1 + r_halo_[i] / 32), column = unsigned(at.q0 - 1 + r_halo_[i] % 32);
+        bool const inside = row < unsigned(k.x.h) && column < unsigned(k.x.w) && exists;
+        T* const s_to = s_x + (row0 + i * apart) * shared_row + spread_piece(row0 + i * apart, piece) * size;
+        block.copy_async(s_to, inside ? from + r_places_[i] : k.x.data, inside);
+      }
+    }
+
+   private:
+    int r_halo_[rounds];    // row and column in one number
+    int r_places_[rounds];  // from the tile's first pixel on
+  };
+
+  template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
+    int const k0 = block.index().y * TileK;
+    int const first = first_tile(walk::count(y), block.index().x, block.blocks().x);
+    int const last = first_tile(walk::count(y), block.index().x + 1, block.blocks().x);
+    auto& s_y = s.y[block.warp()];
+    int const row0 = block.warp() * 2;
+
+    UNETDN_UNROLL
+    for (int tap = 0; tap < taps; ++tap) weights::fetch(block, s.w[tap], w, layout, k0, 0, tap);
+    x_loader const load_x{block, *this};
+    walk at = walk::from(y, first);
+    load_x(block, *this, s.x[0], at);
+    block.copy_commit();
+    for (int number = first; number < last; ++number) {
+      int const now = (number - first) % 2;
+      block.template copy_wait<0>();
+      block.publish();
+      block.sync();  // completes this tile's pixels; everyone has multiplied those of the one before, and stored its y
+      walk next = at;
+      next.advance(y);
+      if (number + 1 < last) load_x(block, *this, s.x[1 - now], next);
+      block.copy_commit();
+
+      fragment_c r_y[1][N] = {};
+      shared_matrix<T, false> const a{s.x[now], halo * shared_row};
+      block.multiply_begin();
+      UNETDN_UNROLL
+      for (int tap = 0; tap < taps; ++tap) {
+        shared_matrix<T, Flipped> const b{s.w[tap], shared_row_group * shared_row, shared_row * shared_row};
+        UNETDN_UNROLL
+        for (int c = 0; c < Depth; c += 16)
+          block.multiply_async(r_y[0], a.shifted((tap / row_taps * halo + tap % row_taps) * shared_row + c),
+                               b.shifted(Flipped ? c * shared_row : c));
+      }
+      block.multiply_commit();
+      block.template multiply_wait<0>();
+      block.settle(r_y);
+
+      store_tile(block, r_y, s_y, finish, y, k0, [&](int row) { return at.pixel(y, row0 + row / tile, row % tile); });
+      if constexpr (!Flipped) {
+        if (pooled)
+          store_maxima<tile>(block, s_y, pooled, pooled_aligned, at.image, (at.p0 + row0) / 2, 1, at.q0 / 2, k0);
+      }
+      at = next;
     }
   }
 };
