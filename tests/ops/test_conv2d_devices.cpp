@@ -46,13 +46,15 @@ std::vector<conv_case> const cases {
 #endif
 };
 
-/// So many channels that warpgroups multiply them, where there are any: tiles of 32, 64 and 128, up to 32, 64 and more
-/// of them, tails, several steps; of the third one only the forward pass, whose output has no whole pieces.
+/// So many channels that warpgroups multiply them, where there are any: tiles of 16, 32, 64 and 128, up to 16, 32, 64
+/// and more of them, tails, several steps; of the third one only the forward pass, whose output has no whole pieces.
 std::vector<conv_case> const wide_cases {
   {{1, 3, 2, 40}, {40, 32, 3}, crop, slice},
 #if !defined(UNETDN_TSAN)
       {{1, 17, 3, 72}, {72, 136, 3}, slice, slice_of_a_crop}, {{1, 1, 1, 136}, {136, 66, 3}, slice, odd_slice},
       {{2, 11, 19, 64}, {64, 48, 3}, slice, dense}, {{1, 9, 10, 32}, {32, 48, 3}, dense, slice},
+      {{2, 9, 7, 16}, {16, 16, 3}, slice, slice}, {{1, 8, 17, 16}, {16, 24, 3}, dense, slice},
+      {{1, 10, 9, 24}, {24, 16, 3}, slice, dense}, {{1, 3, 2, 64}, {64, 16, 3}, dense, dense},
       {{1, 33, 1, 32}, {32, 64, 3}, odd_slice, odd_slice},  // scratch of one pixel's width
 #endif
 #if !defined(UNETDN_TSAN) && !defined(UNETDN_ASAN)
@@ -361,7 +363,7 @@ TEMPLATE_LIST_TEST_CASE("conv2d's pooled window has the bits of max_pool2d on ev
         {{2, 18, 35, 8}, {8, 40, 3}, dense, odd_slice}, {{1, 20, 6, 8}, {8, 72, 3}, slice, slice},
         {{1, 1, 3, 3}, {3, 2, 3}, dense, dense}, {{2, 18, 35, 3}, {3, 40, 3}, dense, odd_slice},
         {{1, 20, 6, 1}, {1, 16, 3}, slice, slice}, {{1, 5, 6, 24}, {24, 3, 1}, slice, dense},
-        {{2, 18, 19, 32}, {32, 40, 3}, dense, dense},
+        {{2, 18, 19, 32}, {32, 40, 3}, dense, dense}, {{2, 18, 19, 16}, {16, 16, 3}, dense, dense},
 #endif
   };
   for (conv_case const& c : pooled_cases) {

@@ -22,12 +22,14 @@ inline void check_cuda(cudaError_t e, char const* what) {
 // The sums of N / 8 fragments as operands of an asm statement, and their names in it.
 #define UNETDN_SUMS_OF(c) "+f"((c).r[0]), "+f"((c).r[1]), "+f"((c).r[2]), "+f"((c).r[3])
 #define UNETDN_SUMS_8(c) UNETDN_SUMS_OF((c)[0])
-#define UNETDN_SUMS_32(c) UNETDN_SUMS_OF((c)[0]), UNETDN_SUMS_OF((c)[1]), UNETDN_SUMS_OF((c)[2]), UNETDN_SUMS_OF((c)[3])
+#define UNETDN_SUMS_16(c) UNETDN_SUMS_OF((c)[0]), UNETDN_SUMS_OF((c)[1])
+#define UNETDN_SUMS_32(c) UNETDN_SUMS_16(c), UNETDN_SUMS_OF((c)[2]), UNETDN_SUMS_OF((c)[3])
 #define UNETDN_SUMS_64(c)                                                                         \
   UNETDN_SUMS_OF((c)[0]), UNETDN_SUMS_OF((c)[1]), UNETDN_SUMS_OF((c)[2]), UNETDN_SUMS_OF((c)[3]), \
       UNETDN_SUMS_OF((c)[4]), UNETDN_SUMS_OF((c)[5]), UNETDN_SUMS_OF((c)[6]), UNETDN_SUMS_OF((c)[7])
 #define UNETDN_SUMS_128(c) UNETDN_SUMS_64(c), UNETDN_SUMS_64((c) + 8)
 #define UNETDN_NAMES_8 "%0,%1,%2,%3"
+#define UNETDN_NAMES_16 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define UNETDN_NAMES_32 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
 #define UNETDN_NAMES_64 \
   UNETDN_NAMES_32       \
@@ -136,13 +138,15 @@ class cuda_block {
   template <class T, bool TransposedB, int Fragments>
   __device__ void multiply_async(fragment_c (&c)[Fragments], shared_matrix<T, false> const& a,
                                  shared_matrix<T, TransposedB> const& b) const {
-    static_assert(Fragments == 4 || Fragments == 8 || Fragments == 16);
+    static_assert(Fragments == 2 || Fragments == 4 || Fragments == 8 || Fragments == 16);
     std::uint64_t const of_a = descriptor(a), of_b = descriptor(b);
     if constexpr (std::is_same_v<T, bf16>) {
+      if constexpr (Fragments == 2) UNETDN_WGMMA(16, "bf16.bf16", c, of_a, of_b, TransposedB, 8, 9, 10);
       if constexpr (Fragments == 4) UNETDN_WGMMA(32, "bf16.bf16", c, of_a, of_b, TransposedB, 16, 17, 18);
       if constexpr (Fragments == 8) UNETDN_WGMMA(64, "bf16.bf16", c, of_a, of_b, TransposedB, 32, 33, 34);
       if constexpr (Fragments == 16) UNETDN_WGMMA(128, "bf16.bf16", c, of_a, of_b, TransposedB, 64, 65, 66);
     } else {
+      if constexpr (Fragments == 2) UNETDN_WGMMA(16, "f16.f16", c, of_a, of_b, TransposedB, 8, 9, 10);
       if constexpr (Fragments == 4) UNETDN_WGMMA(32, "f16.f16", c, of_a, of_b, TransposedB, 16, 17, 18);
       if constexpr (Fragments == 8) UNETDN_WGMMA(64, "f16.f16", c, of_a, of_b, TransposedB, 32, 33, 34);
       if constexpr (Fragments == 16) UNETDN_WGMMA(128, "f16.f16", c, of_a, of_b, TransposedB, 64, 65, 66);

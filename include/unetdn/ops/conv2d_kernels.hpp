@@ -50,17 +50,24 @@ template <class T> kernels::conv2d_finish<T> finish_of(T const* bias, bool relu,
 }
 
 /// Whether warpgroups multiply, on windows that they can read. Fewer channels would leave most of a product idle.
-template <class T, class Device> bool takes_warpgroups(Device const& dev, int in, int out, view<T const> const& x) {
-  return dev.has_warpgroups() && in >= 32 && out >= 32 && kernels::warpgroups_can_read(x, aligned_pixels(x));
+template <class T, class Device>
+bool takes_warpgroups(Device const& dev, int in, int out, view<T const> const& x, int least = 32) {
+  return dev.has_warpgroups() && in >= least && out >= least && kernels::warpgroups_can_read(x, aligned_pixels(x));
 }
 
 /// y = finish(x * w) by conv2d_warpgroup_resident, and y's 2x2 maxima where `pooled` is given.
 template <bool Flipped, class T, class Device>
 void launch_resident(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
                      kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
-  with_tile(y.c, [&](auto tile) {
-    with_tile(x.c, [&](auto depth) {
-      using kernel = kernels::conv2d_warpgroup_resident<T, tile.value, depth.value, Flipped>;
+  auto const with = [](int channels, auto f) {
+    if (channels <= 16) return f(std::integral_constant<int, 16>{});
+    with_tile(channels, f);
+  };
+  with(y.c, [&](auto tile) {
+    with(x.c, [&](auto depth) {
+      constexpr int least = std::max(tile.value, depth.value) / 2;  // 16 and 64 do not meet in a U-Net
+      using kernel =
+          kernels::conv2d_warpgroup_resident<T, std::max(tile.value, least), std::max(depth.value, least), Flipped>;
       launch(dev, kernel::grid(y, Device::multiprocessors),
              kernel{x, w, layout, y, finish, pooled, aligned_pixels(pooled)});
     });
@@ -72,12 +79,13 @@ template <bool Flipped, class T, class Device>
 void launch_halo(Device& dev, kernels::conv_weights layout, view<T const> const& x, T const* w, view<T> const& y,
                  kernels::conv2d_finish<T> const& finish, view<T> const& pooled) {
   if constexpr (is_16_bit<T>) {
-    if (takes_warpgroups(dev, x.c, y.c, x)) {
+    if (x.c <= shared_row && takes_warpgroups(dev, x.c, y.c, x, 16))
+      return launch_resident<Flipped>(dev, layout, x, w, y, finish, pooled);
+    if (x.c > shared_row && takes_warpgroups(dev, x.c, y.c, x)) {
       auto const run = [&](auto tile) {
         using kernel = kernels::conv2d_warpgroup<T, tile.value, Flipped>;
         launch(dev, kernel::grid(y), kernel{x, w, layout, y, finish, pooled, aligned_pixels(pooled)});
       };
-      if (x.c <= shared_row) return launch_resident<Flipped>(dev, layout, x, w, y, finish, pooled);
       // The widest tiles are alone on their multiprocessor: for few channels, narrow ones hide each other's begin and
       // end.
       return y.c > 64 && x.c > 128 ? run(std::integral_constant<int, 128>{}) : run(std::integral_constant<int, 64>{});

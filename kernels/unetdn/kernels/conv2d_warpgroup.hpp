@@ -201,14 +201,15 @@ template <class T, int TileK, bool Flipped> struct conv2d_warpgroup {
   }
 };
 
-/// The same for up to 64 channels, of which Depth are multiplied.
+/// The same for up to 64 channels, of which Depth are multiplied, and from 16 channels and outputs on.
 ///
 /// A block keeps the weights of TileK outputs and takes a part of the tiles of 8x8 pixels, one for each product; grid
 /// {parts, tiles of channels}. The next tile's pixels are on their way while one is multiplied, and another block of
 /// the same multiprocessor multiplies while this one stores. Traffic: x read 1.56 times for each tile of channels,
 /// weights once a block, y and pooled written once. Bound: shared memory, as above.
 template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_resident {
-  static_assert((TileK == 32 || TileK == 64) && (Depth == 32 || Depth == shared_row));
+  static_assert(TileK == 16 || TileK == 32 || TileK == 64);
+  static_assert(Depth == 16 || Depth == 32 || Depth == shared_row);
   static constexpr bool by_warpgroups = true;
   static constexpr int tile = shared_row_group;
   static constexpr int halo = tile + 2;
