@@ -208,9 +208,10 @@ void with_weight_gradient(Device const& dev, kernels::conv_weights layout, int k
   auto const parts = [&](int blocks, int tiles, int resident = 2) -> kernels::gradient_parts {
     return {layout, gradient_part_count(blocks, tiles, resident)};
   };
-  auto const halo = [&](auto tile) {
-    using type = kernels::conv2d_weight_gradient_halo<Operand, tile.value>;
-    f(type{x, dy, x_aligned, dy_aligned, with_bias, parts(type::blocks(layout), type::tiles(dy))});
+  auto const halo = [&](auto tile_k, auto tile_c) {
+    using type = kernels::conv2d_weight_gradient_halo<Operand, tile_k.value, tile_c.value>;
+    f(type{x, dy, x_aligned, dy_aligned, with_bias,
+           parts(type::blocks(layout), type::tiles(dy), type::blocks_resident)});
   };
   if (takes_im2col(layout, kernel, stride)) {
     using im2col = kernels::conv2d_weight_gradient_im2col<Operand>;
@@ -224,10 +225,11 @@ void with_weight_gradient(Device const& dev, kernels::conv_weights layout, int k
         return f(type{x, dy, with_bias, parts(type::blocks(layout), type::tiles(dy), 1)});
       }
     }
-    if (layout.outputs > 32)
-      halo(std::integral_constant<int, 64>{});
-    else
-      halo(std::integral_constant<int, 16>{});
+    using wide = std::integral_constant<int, 32>;
+    using narrow = std::integral_constant<int, 16>;
+    if (layout.outputs > 32) return halo(std::integral_constant<int, 64>{}, wide{});
+    if (layout.channels > 16) return halo(narrow{}, wide{});
+    halo(narrow{}, narrow{});
   } else {
     using gather = kernels::conv2d_weight_gradient_gather<Operand>;
     f(gather{x, dy, x_aligned, dy_aligned, with_bias, kernel, stride, conv2d_padding(kernel),

@@ -72,44 +72,46 @@ template <int TileK, int Threads> struct column_sums {
 /// and with_bias, db[k] = sum of its dy[..][k]. x[N,H,W,C], dy[N,H,W,K] are any windows. Operand as in
 /// conv2d.hpp.
 ///
-/// A block owns TileK x 9 x 32 weights, all in registers; grid {tiles of C * tiles of K, parts}. It walks its part's
-/// tiles of 4x16 pixels in order; the nine taps read one halo tile of x. A warp owns 16 M output times 16 input
-/// channels, all taps; where that leaves warps over (few output channels), two groups of them take the tile's rows in
-/// turn, and their sums are added at the end. Both operands lie pixel by pixel, so both loads transpose.
-/// Traffic: dy read C / 32 times, x 1.7 K / TileK times, sums written once. Bound: tensor cores, or for float shared
-/// memory; for few channels bytes of x and dy.
-template <class Operand, int TileK> struct conv2d_weight_gradient_halo {
+/// A block owns TileK x 9 x TileC weights, all in registers; grid {tiles of C * tiles of K, parts}. It walks its part's
+/// tiles of 4x16 or 8x16 pixels in order; the nine taps read one halo tile of x. A warp owns 16 M output times 16 input
+/// channels, all taps; where that leaves warps over (few channels), groups of them take the tile's rows in turns, and
+/// their sums are added at the end, in order. Both operands lie pixel by pixel, so both loads transpose.
+/// Traffic: dy read C / TileC times, x 1.7 or 1.4 K / TileK times, sums written once. Bound: tensor cores, or for float
+/// shared memory; for few channels bytes of x and dy.
+template <class Operand, int TileK, int TileC> struct conv2d_weight_gradient_halo {
   using T = storage_t<Operand>;
-  static constexpr int tile_c = 32;
-  static constexpr int tile_h = 4;
+  static constexpr int tile_h = TileK == 64 ? 4 : 8;
   static constexpr int tile_w = 16;
   static constexpr int halo_h = tile_h + 2;
   static constexpr int halo_w = tile_w + 2;
   static constexpr int taps = 9;
   static constexpr int warps = 4;
   static constexpr int threads = warps * warp_size;
-  static constexpr int M = TileK == 64 ? 2 : 1;        // fragments of output channels of one warp
-  static constexpr int owners = TileK / (16 * M) * 2;  // warps that own different weights
+  static constexpr int blocks_resident = TileK == 64 ? 2 : 4;
+  static constexpr int M = TileK == 64 ? 2 : 1;  // fragments of output channels of one warp
+  static constexpr int columns = TileC / 16;     // of warps that own different channels
+  static constexpr int owners = TileK / (16 * M) * columns;
   static constexpr int groups = warps / owners;
   static constexpr int k_pieces = TileK / piece_size<T>;
-  static constexpr int c_pieces = tile_c / piece_size<T>;
-  static_assert((TileK == 64 && groups == 1) || (TileK == 16 && groups == 2));
+  static constexpr int c_pieces = TileC / piece_size<T>;
+  static_assert((TileK == 64 && TileC == 32) || (TileK == 16 && (TileC == 32 || TileC == 16)));
+  using walk = tile_walk<tile_h, tile_w>;
   using sums = column_sums<TileK, threads>;
 
   struct stage {
     alignas(128) T dy[tile_h * tile_w * TileK];
-    alignas(128) T x[halo_h * halo_w * tile_c];
+    alignas(128) T x[halo_h * halo_w * TileC];
 
     UNETDN_DEVICE T* dy_piece(int pixel, int piece) {
       return &dy[pixel * TileK + spread_transposed<T, k_pieces>(pixel, piece) * piece_size<T>];
     }
     UNETDN_DEVICE T* x_piece(int pixel, int piece) {
-      return &x[pixel * tile_c + spread_transposed<T, c_pieces>(pixel, piece) * piece_size<T>];
+      return &x[pixel * TileC + spread_transposed<T, c_pieces>(pixel, piece) * piece_size<T>];
     }
   };
   union tiles_or_sums {
     stage stages[2];
-    fragment_c of_second_group[owners][taps * M * 2][warp_size];
+    fragment_c of_group[groups > 1 ? groups - 1 : 1][owners][taps * M * 2][warp_size];  // but the first one
   };
   struct shared {
     tiles_or_sums memory;
@@ -121,56 +123,53 @@ template <class Operand, int TileK> struct conv2d_weight_gradient_halo {
   gradient_parts to;
 
   /// Number of tiles of pixels, which parts share among them, and of blocks for each part.
-  static UNETDN_HD int tiles(view<T const> const& dy) { return dy.n * ceil_div(dy.h, tile_h) * ceil_div(dy.w, tile_w); }
-  static int blocks(conv_weights layout) { return ceil_div(layout.channels, tile_c) * ceil_div(layout.outputs, TileK); }
+  static UNETDN_HD int tiles(view<T const> const& dy) { return walk::count(dy); }
+  static int blocks(conv_weights layout) { return ceil_div(layout.channels, TileC) * ceil_div(layout.outputs, TileK); }
 
-  template <class Block> UNETDN_DEVICE void fetch(Block& block, stage& s, int tile, int k0, int c0) const {
-    int const tiles_w = ceil_div(dy.w, tile_w);
-    int const tiles_h = ceil_div(dy.h, tile_h);
-    int const q0 = tile % tiles_w * tile_w;
-    int const p0 = tile / tiles_w % tiles_h * tile_h;
-    int const image = tile / tiles_w / tiles_h;
+  template <class Block> UNETDN_DEVICE void fetch(Block& block, stage& s, walk const& at, int k0, int c0) const {
     for (int i = block.thread(); i < tile_h * tile_w * k_pieces; i += threads) {
       int const pixel = i / k_pieces;
-      int const p = p0 + pixel / tile_w;
-      int const q = q0 + pixel % tile_w;
+      int const p = at.p0 + pixel / tile_w;
+      int const q = at.q0 + pixel % tile_w;
       int const k = k0 + i % k_pieces * piece_size<T>;
       bool const inside = p < dy.h && q < dy.w && k < dy.c;
-      fetch_piece(block, s.dy_piece(pixel, i % k_pieces), inside ? dy.pixel(image, p, q) + k : dy.data,
+      fetch_piece(block, s.dy_piece(pixel, i % k_pieces), inside ? dy.pixel(at.image, p, q) + k : dy.data,
                   inside ? dy.c - k : 0, dy_aligned);
     }
     for (int i = block.thread(); i < halo_h * halo_w * c_pieces; i += threads) {
       int const pixel = i / c_pieces;
-      int const row = p0 + pixel / halo_w - 1;
-      int const column = q0 + pixel % halo_w - 1;
+      int const row = at.p0 + pixel / halo_w - 1;
+      int const column = at.q0 + pixel % halo_w - 1;
       int const c = c0 + i % c_pieces * piece_size<T>;
       bool const inside = row >= 0 && row < x.h && column >= 0 && column < x.w && c < x.c;
-      fetch_piece(block, s.x_piece(pixel, i % c_pieces), inside ? x.pixel(image, row, column) + c : x.data,
+      fetch_piece(block, s.x_piece(pixel, i % c_pieces), inside ? x.pixel(at.image, row, column) + c : x.data,
                   inside ? x.c - c : 0, x_aligned);
     }
   }
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
-    int const tiles_c = ceil_div(x.c, tile_c);
+    int const tiles_c = ceil_div(x.c, TileC);
     int const k0 = block.index().x / tiles_c * TileK;
-    int const c0 = block.index().x % tiles_c * tile_c;
+    int const c0 = block.index().x % tiles_c * TileC;
     int const part = block.index().y;
     int const first = to.first(tiles(dy), part);
     int const last = to.first(tiles(dy), part + 1);
     int const owner = block.warp() % owners;
     int const group = block.warp() / owners;
-    int const row0 = owner / 2 * 16 * M;  // the warp's first output channel in the tile,
-    int const column0 = owner % 2 * 16;   // and its first input channel
+    int const row0 = owner / columns * 16 * M;  // the warp's first output channel in the tile,
+    int const column0 = owner % columns * 16;   // and its first input channel
     bool const sums_bias = with_bias && c0 == 0;
 
     fragment_c r_dw[taps][M][2] = {};
     float r_db = 0;
-    if (first < last) fetch(block, s.memory.stages[0], first, k0, c0);
+    walk at = walk::from(dy, first);
+    if (first < last) fetch(block, s.memory.stages[0], at, k0, c0);
     block.copy_commit();
     for (int tile = first; tile < last; ++tile) {
       block.template copy_wait<0>();
       block.sync();  // completes this tile's stage, and everyone's reading of the other one
-      if (tile + 1 < last) fetch(block, s.memory.stages[(tile + 1 - first) % 2], tile + 1, k0, c0);
+      at.advance(dy);
+      if (tile + 1 < last) fetch(block, s.memory.stages[(tile + 1 - first) % 2], at, k0, c0);
       block.copy_commit();
       stage& now = s.memory.stages[(tile - first) % 2];
       for (int p = group; p < tile_h; p += groups) {
@@ -200,20 +199,24 @@ template <class Operand, int TileK> struct conv2d_weight_gradient_halo {
             block, [&](int pixel, int k) { return now.dy_piece(pixel, k / piece_size<T>) + k % piece_size<T>; });
     }
 
-    if constexpr (groups == 2) {
-      block.sync();  // everyone has read the last stage: its memory becomes that of the second group's sums
+    if constexpr (groups > 1) {
+      block.sync();  // everyone has read the last stage: its memory becomes that of the other groups' sums
       UNETDN_UNROLL
       for (int i = 0; i < taps * M * 2; ++i) {
-        if (group == 1)
-          copy_aligned<16>(&s.memory.of_second_group[owner][i][block.lane()], &r_dw[i / (2 * M)][i / 2 % M][i % 2]);
+        if (group > 0)
+          copy_aligned<16>(&s.memory.of_group[group - 1][owner][i][block.lane()], &r_dw[i / (2 * M)][i / 2 % M][i % 2]);
       }
       block.sync();  // completes those
       UNETDN_UNROLL
       for (int i = 0; i < taps * M * 2; ++i) {
         UNETDN_UNROLL
-        for (int e = 0; e < 4; ++e) {
-          if (group == 0)
-            r_dw[i / (2 * M)][i / 2 % M][i % 2].r[e] += s.memory.of_second_group[owner][i][block.lane()].r[e];
+        for (int other = 0; other < groups - 1; ++other) {
+          fragment_c r_other;
+          if (group == 0) copy_aligned<16>(&r_other, &s.memory.of_group[other][owner][i][block.lane()]);
+          UNETDN_UNROLL
+          for (int e = 0; e < 4; ++e) {
+            if (group == 0) r_dw[i / (2 * M)][i / 2 % M][i % 2].r[e] += r_other.r[e];
+          }
         }
       }
     }
