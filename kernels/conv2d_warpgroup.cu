@@ -39,6 +39,8 @@ template void launch(cuda&, extent3, kernels::conv2d_warpgroup_resident<fp16, 32
 template void launch(cuda&, extent3, kernels::conv2d_warpgroup_resident<fp16, 32, 16, true> const&);
 template void launch(cuda&, extent3, kernels::conv2d_warpgroup_resident<fp16, 16, 32, true> const&);
 template void launch(cuda&, extent3, kernels::conv2d_warpgroup_resident<fp16, 16, 16, true> const&);
-template void launch(cuda&, extent3, kernels::conv2d_weight_gradient_warpgroup<bf16> const&);
-template void launch(cuda&, extent3, kernels::conv2d_weight_gradient_warpgroup<fp16> const&);
+template void launch(cuda&, extent3, kernels::conv2d_weight_gradient_warpgroup<bf16, 64> const&);
+template void launch(cuda&, extent3, kernels::conv2d_weight_gradient_warpgroup<bf16, 32> const&);
+template void launch(cuda&, extent3, kernels::conv2d_weight_gradient_warpgroup<fp16, 64> const&);
+template void launch(cuda&, extent3, kernels::conv2d_weight_gradient_warpgroup<fp16, 32> const&);
 }  // namespace unetdn

@@ -155,14 +155,18 @@ class cuda_block {
   template <class T, bool TransposedB, int Fragments>
   __device__ void multiply_async(fragment_c (&c)[Fragments], fragment_a<T> const& a,
                                  shared_matrix<T, TransposedB> const& b) const {
-    static_assert(Fragments == 1 || Fragments == 8);
+    static_assert(Fragments == 1 || Fragments == 4 || Fragments == 8);
     std::uint64_t const of_b = descriptor(b);
     if constexpr (std::is_same_v<T, bf16>) {
       if constexpr (Fragments == 1) UNETDN_WGMMA_REGISTERS(8, "bf16.bf16", c, a, of_b, TransposedB, 4, 5, 6, 7, 8, 9);
+      if constexpr (Fragments == 4)
+        UNETDN_WGMMA_REGISTERS(32, "bf16.bf16", c, a, of_b, TransposedB, 16, 17, 18, 19, 20, 21);
       if constexpr (Fragments == 8)
         UNETDN_WGMMA_REGISTERS(64, "bf16.bf16", c, a, of_b, TransposedB, 32, 33, 34, 35, 36, 37);
     } else {
       if constexpr (Fragments == 1) UNETDN_WGMMA_REGISTERS(8, "f16.f16", c, a, of_b, TransposedB, 4, 5, 6, 7, 8, 9);
+      if constexpr (Fragments == 4)
+        UNETDN_WGMMA_REGISTERS(32, "f16.f16", c, a, of_b, TransposedB, 16, 17, 18, 19, 20, 21);
       if constexpr (Fragments == 8)
         UNETDN_WGMMA_REGISTERS(64, "f16.f16", c, a, of_b, TransposedB, 32, 33, 34, 35, 36, 37);
     }

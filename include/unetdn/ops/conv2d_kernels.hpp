@@ -219,10 +219,12 @@ void with_weight_gradient(Device const& dev, kernels::conv_weights layout, int k
              parts(im2col::blocks(layout), im2col::tiles_of(dy), im2col::blocks_resident)});
   } else if (takes_halo(kernel, stride)) {
     if constexpr (is_16_bit<T>) {
-      using type = kernels::conv2d_weight_gradient_warpgroup<T>;
       if (takes_warpgroups(dev, layout.channels, layout.outputs, x) &&
           takes_warpgroups(dev, layout.channels, layout.outputs, dy)) {
-        return f(type{x, dy, with_bias, parts(type::blocks(layout), type::tiles(dy), 1)});
+        return with_tile(layout.channels, [&](auto tile) {
+          using type = kernels::conv2d_weight_gradient_warpgroup<T, tile.value>;
+          f(type{x, dy, with_bias, parts(type::blocks(layout), type::tiles(dy), 1)});
+        });
       }
     }
     using wide = std::integral_constant<int, 32>;

@@ -331,16 +331,16 @@ template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_r
 
 /// conv2d_weight_gradient_halo's sums, for T bf16 or fp16 and from 32 channels and outputs on.
 ///
-/// A block owns 64 x 9 x 64 weights; grid {tiles of C * tiles of K, parts}. It walks its part's tiles of 8x16 pixels in
-/// order. Each of three warpgroups owns a row of taps: it loads 16 pixels of dy once and multiplies them with three
+/// A block owns 64 x 9 x TileC weights; grid {tiles of C * tiles of K, parts}. It walks its part's tiles of 8x16 pixels
+/// in order. Each of three warpgroups owns a row of taps: it loads 16 pixels of dy once and multiplies them with three
 /// shifted copies of x. The products of half a tile run while the next half's dy is loaded, and two tiles are on their
 /// way. (A wait for all but the last products must end a loop's body, not begin it: ptxas otherwise finds that their
 /// registers are read too soon, and lets no two products overlap; its message is C7514.)
-/// Traffic: dy read C / 64 times, x 1.4 K / 64 times, sums written once. Bound: tensor cores.
-template <class T> struct conv2d_weight_gradient_warpgroup {
+/// Traffic: dy read C / TileC times, x 1.4 K / 64 times, sums written once. Bound: tensor cores.
+template <class T, int TileC> struct conv2d_weight_gradient_warpgroup {
+  static_assert(TileC == 32 || TileC == shared_row);
   static constexpr bool by_warpgroups = true;
   static constexpr int tile_k = shared_row;
-  static constexpr int tile_c = shared_row;
   static constexpr int tile_h = 8;
   static constexpr int tile_w = 16;
   static constexpr int halo_h = tile_h + 2;
@@ -350,13 +350,12 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
   static constexpr int tiles_ahead = 2;
   static constexpr int stages = tiles_ahead + 2;
   static constexpr int size = piece_size<T>;
-  static constexpr int pieces = tile_c / size;
-  static constexpr int N = tile_c / 8;
+  static constexpr int N = TileC / 8;
   static constexpr int half = tile_h / 2;  // rows of pixels between two waits
 
   struct stage {
     alignas(1024) T dy[tile_h * tile_w * tile_k];
-    T x[halo_h * halo_w * tile_c];
+    T x[halo_h * halo_w * shared_row];
 
     static UNETDN_DEVICE int at(int pixel, int piece) { return pixel * shared_row + spread_piece(pixel, piece) * size; }
   };
@@ -370,9 +369,7 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
   gradient_parts to;
 
   static UNETDN_HD int tiles(view<T const> const& dy) { return dy.n * ceil_div(dy.h, tile_h) * ceil_div(dy.w, tile_w); }
-  static int blocks(conv_weights layout) {
-    return ceil_div(layout.channels, tile_c) * ceil_div(layout.outputs, tile_k);
-  }
+  static int blocks(conv_weights layout) { return ceil_div(layout.channels, TileC) * ceil_div(layout.outputs, tile_k); }
 
   /// Brings a thread's pieces of one tile after the other: always the same piece of the same pixels of the tile.
   class loader {
@@ -384,40 +381,41 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
       image_ = tile / tiles_w / tiles_h;
       p0_ = tile / tiles_w % tiles_h * tile_h;
       q0_ = tile % tiles_w * tile_w;
-      int const piece = block.thread() % pieces;
-      int const pixel = block.thread() / pieces;
-      k_ = k0 + piece * size;
-      c_ = c0 + piece * size;
+      int const pixel = block.thread() / dy_pieces;
+      k_ = k0 + block.thread() % dy_pieces * size;
+      c_ = c0 + block.thread() % x_pieces * size;
       dy_place_ = int(pixel / tile_w * k.dy.row_stride + pixel % tile_w * k.dy.pixel_stride);
       UNETDN_UNROLL
       for (int i = 0; i < x_rounds; ++i) {
-        int const row = (pixel + i * apart) / halo_w, column = (pixel + i * apart) % halo_w;
+        int const x_pixel = block.thread() / x_pieces + i * x_apart;
+        int const row = x_pixel / halo_w, column = x_pixel % halo_w;
         r_halo_[i] = row * 32 + column;
         r_x_places_[i] = int((row - 1) * k.x.row_stride + (column - 1) * k.x.pixel_stride);
       }
     }
     template <class Block>
     UNETDN_DEVICE void operator()(Block& block, conv2d_weight_gradient_warpgroup const& k, stage& s) {
-      int const piece = block.thread() % pieces;
-      int const pixel = block.thread() / pieces;
-      T* const s_dy = s.dy + stage::at(pixel, piece);
+      int const pixel = block.thread() / dy_pieces;
+      T* const s_dy = s.dy + stage::at(pixel, block.thread() % dy_pieces);
       T const* const from_dy = k.dy.pixel(image_, p0_, q0_) + dy_place_ + k_;
       bool const dy_exists = q0_ + pixel % tile_w < k.dy.w && k_ < k.dy.c;
       UNETDN_UNROLL
       for (int i = 0; i < dy_rounds; ++i) {
-        if (i == dy_rounds - 1 && pixel + i * apart >= tile_h * tile_w) continue;
-        constexpr int rows = apart / tile_w;
+        if (i == dy_rounds - 1 && pixel + i * dy_apart >= tile_h * tile_w) continue;
+        constexpr int rows = dy_apart / tile_w;
         bool const inside = dy_exists && p0_ + pixel / tile_w + i * rows < k.dy.h;
-        block.copy_async(s_dy + i * apart * tile_k, inside ? from_dy + i * rows * k.dy.row_stride : k.dy.data, inside);
+        block.copy_async(s_dy + i * dy_apart * tile_k, inside ? from_dy + i * rows * k.dy.row_stride : k.dy.data,
+                         inside);
       }
-      T* const s_x = s.x + stage::at(pixel, piece);
+      int const x_pixel = block.thread() / x_pieces;
+      T* const s_x = s.x + stage::at(x_pixel, block.thread() % x_pieces);
       T const* const from_x = k.x.pixel(image_, p0_, q0_) + c_;
       UNETDN_UNROLL
       for (int i = 0; i < x_rounds; ++i) {
-        if (i == x_rounds - 1 && pixel + i * apart >= halo_h * halo_w) continue;
+        if (i == x_rounds - 1 && x_pixel + i * x_apart >= halo_h * halo_w) continue;
         unsigned const row = unsigned(p0_ - 1 + r_halo_[i] / 32), column = unsigned(q0_ - 1 + r_halo_[i] % 32);
         bool const inside = row < unsigned(k.x.h) && column < unsigned(k.x.w) && c_ < k.x.c;
-        block.copy_async(s_x + i * apart * tile_c, inside ? from_x + r_x_places_[i] : k.x.data, inside);
+        block.copy_async(s_x + i * x_apart * shared_row, inside ? from_x + r_x_places_[i] : k.x.data, inside);
       }
       q0_ += tile_w;
       if (q0_ < k.dy.w) return;
@@ -429,10 +427,13 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
     }
 
    private:
-    static constexpr int apart = threads / pieces;  // pixels between two of a thread's
-    static constexpr int dy_rounds = ceil_div(tile_h * tile_w, apart);
-    static constexpr int x_rounds = ceil_div(halo_h * halo_w, apart);
-    static_assert(apart % tile_w == 0 && apart % shared_row_group == 0);
+    static constexpr int dy_pieces = tile_k / size;
+    static constexpr int x_pieces = TileC / size;
+    static constexpr int dy_apart = threads / dy_pieces;  // pixels between two of a thread's
+    static constexpr int x_apart = threads / x_pieces;
+    static constexpr int dy_rounds = ceil_div(tile_h * tile_w, dy_apart);
+    static constexpr int x_rounds = ceil_div(halo_h * halo_w, x_apart);
+    static_assert(dy_apart % tile_w == 0 && dy_apart % shared_row_group == 0 && x_apart % shared_row_group == 0);
     int image_, p0_, q0_;  // of the next tile
     int k_, c_;
     int dy_place_, r_x_places_[x_rounds];  // from the tile's first pixel on
@@ -440,9 +441,9 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
   };
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
-    int const tiles_c = ceil_div(x.c, tile_c);
+    int const tiles_c = ceil_div(x.c, TileC);
     int const k0 = block.index().x / tiles_c * tile_k;
-    int const c0 = block.index().x % tiles_c * tile_c;
+    int const c0 = block.index().x % tiles_c * TileC;
     int const part = block.index().y;
     int const first = to.first(tiles(dy), part);
     int const last = to.first(tiles(dy), part + 1);
@@ -465,7 +466,7 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
       block.sync();  // completes this tile; everyone's products of the tile before the last one are done
       stage& now = s.stages[(tile - first) % stages];
       shared_matrix<T, true> const ones{s.ones, shared_row_group * shared_row};
-      shared_matrix<T, true> const b{&now.x[tap_row * halo_w * tile_c], shared_row_group * tile_c};
+      shared_matrix<T, true> const b{&now.x[tap_row * halo_w * shared_row], shared_row_group * shared_row};
       UNETDN_UNROLL
       for (int row0 = 0; row0 < tile_h; row0 += half) {
         UNETDN_UNROLL
@@ -478,7 +479,7 @@ template <class T> struct conv2d_weight_gradient_warpgroup {
         for (int p = row0; p < row0 + half; ++p) {
           UNETDN_UNROLL
           for (int tap = 0; tap < row_taps; ++tap)
-            block.multiply_async(r_dw[tap], r_dy[p], b.shifted((p * halo_w + tap) * tile_c));
+            block.multiply_async(r_dw[tap], r_dy[p], b.shifted((p * halo_w + tap) * shared_row));
         }
         if (sums_bias) {
           UNETDN_UNROLL
