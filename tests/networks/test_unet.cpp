@@ -202,7 +202,7 @@ TEST_CASE("gradients lie where activations were, and each pass finds its own") {
   cpu device(1);
   unetdn::unet<double, cpu> net(device, config);
   net.initialise(device, 1);
-  unetdn::unet_session<double, cpu> session(device, config, 2, 12, 12, session_mode::training);
+  unetdn::unet_session<double, cpu> session(device, config, 4, 32, 32, session_mode::training);
   auto const pass = [&] {
     fill(session.input(), "input");
     session.forward(net);
@@ -296,6 +296,57 @@ TEST_CASE("a session's memory is planned: buffers that live at the same time sha
     CHECK(session.plan().total() < session.plan().sum(unetdn::memory_kind::activations));
     CHECK(device.scratch_bytes() >= session.scratch_bytes());
   }
+}
+
+TEST_CASE("a session reads nothing that its plan does not hold alive") {
+  unetdn::unet_config config{3, 3, 8, 3};
+  SECTION("sigmoid") {}
+  SECTION("one level, residual with a noise map") {
+    config.levels = 1;
+    config.output = unetdn::unet_output::linear;
+    config.residual = config.noise_map = true;
+  }
+  cpu device(2);
+  unetdn::unet<float, cpu> net(device, config);
+  net.initialise(device, 3);
+  auto const run = [&](bool spoil) {
+    unetdn::unet_session<float, cpu> session(device, config, 2, 21, 18, session_mode::training);
+    auto const& items = session.plan().items();
+    auto const gradients = std::find_if(items.begin(), items.end(), [](auto const& it) { return it.parts.size() > 1; });
+    auto* const arena = reinterpret_cast<unsigned char*>(session.gradients()) - gradients->offset;
+    // Behind each step, bytes that are not alive on both sides of its end become NaN.
+    int step = -1;
+    auto const end_step = [&] {
+      std::vector<unsigned char> kept(session.plan().total(), 0xff);
+      for (auto const& it : items) {
+        for (auto const& p : it.parts) {
+          if (p.first <= step && step < p.last)
+            std::copy(arena + it.offset + p.begin, arena + it.offset + p.end, kept.data() + it.offset + p.begin);
+        }
+      }
+      if (spoil) std::copy(kept.begin(), kept.end(), arena);
+      ++step;
+    };
+    session.observe([&](unetdn::layer_event const& e) {
+      std::string const pass = e.pass;
+      bool const beside = e.layer.ends_with(".pool") || e.layer == "output.function";
+      if (pass == "forward" || pass == "both gradients" || (pass == "data gradient" && !beside)) end_step();
+    });
+    end_step();
+    fill(session.input(), "input");
+    if (config.noise_map) fill(session.noise_map(), "sigma");
+    session.forward(net);
+    std::vector<float> all = elements(session.output());
+    fill(session.output_gradient(), "gradient");
+    session.backward(net);
+    end_step();
+    CHECK(step == gradients->last);
+    fill(session.input(), "the next input");
+    fill(session.output_gradient(), "the next gradient");
+    all.insert(all.end(), session.gradients(), session.gradients() + net.parameters().size());
+    return all;
+  };
+  CHECK(run(true) == run(false));
 }
 
 TEST_CASE("a training step needs little more than what must be alive when forward ends") {

@@ -30,9 +30,9 @@ struct layer_case {
   placement x_at, y_at;
 };
 
-/// One pixel; one, two and three outputs, and four; channels that are one, off every piece of 16 bytes, and more than one
-/// block of the backward kernel owns; pixels for several parts of a gradient; with and without 16-byte alignment. The
-/// last two are not fused.
+/// One pixel; one, two and three outputs, and four; channels that are one, off every piece of 16 bytes, and more than
+/// one block of the backward kernel owns; pixels for several parts of a gradient; with and without 16-byte alignment.
+/// The last two are not fused.
 std::vector<layer_case> const cases {
   {{2, 5, 7, 20}, 3, slice_of_a_crop, odd_slice},
 #if !defined(UNETDN_TSAN)  // every access is slow there

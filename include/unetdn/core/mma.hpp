@@ -24,7 +24,8 @@
 //   all
 //   c.r[0], c.r[1] = c[g][2t, 2t+1]                           c.r[2], c.r[3] = c[g+8][2t, 2t+1]
 //
-// The maps are written here and in devices/ only. A kernel says which matrix it wants, never which lane holds it.
+// The maps are written here and in devices/ only. A kernel says which matrix it wants, and where it must know what a
+// lane holds of it, asks the functions below.
 
 namespace unetdn {
 

@@ -68,8 +68,7 @@ class cuda {
   static constexpr bool is_host = false;
   static constexpr std::size_t alignment = 256;
   static constexpr std::size_t red_zone = 0;
-  /// Of a large GPU: for how many blocks a kernel splits its work where they take tiles one after the other. A number
-  /// that does not depend on the GPU, because no bits may.
+  /// Of a large GPU: kernels whose blocks take tiles one after the other have as many blocks as such a one holds.
   static constexpr int multiprocessors = 132;
   template <class T>
   static constexpr bool supports = std::is_same_v<T, float> || std::is_same_v<T, bf16> || std::is_same_v<T, fp16>;

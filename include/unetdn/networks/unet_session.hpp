@@ -160,7 +160,7 @@ template <class T, class Device> class unet_session {
       view<T> const joined = at(joined_[index(l)]);
       through(block.conv2, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
       to_parameters(block.conv1, joined, at(decoded1_[index(l)]));
-      run(pool_name(l), "codes", traffic_of(skip(l), 1.25 + 0.25 / sizeof(T)),
+      run(pool_name(l), "codes", traffic_of(skip(l), 1 + 0.25 / sizeof(T)),  // what forward pooled need not be again
           [&] { pool_.encode(dev, skip(l), codes(l), at(pooled_again_[index(l)])); });
       to_data(block.conv1, at(decoded1_[index(l)]), joined, {});
       view<T> const below = l + 1 < config_.levels ? at(decoded2_[index(l + 1)]) : at(bottleneck2_);
@@ -196,7 +196,7 @@ template <class T, class Device> class unet_session {
   memory_plan const& plan() const { return plan_; }
   /// Bytes of the device's scratch memory that this session's layers need.
   std::size_t scratch_bytes() const { return scratch_bytes_; }
-  /// Prints the memory in use: `state_bytes` (weights, gradients, moments: the caller's), activations, scratch.
+  /// Prints the memory in use: `state_bytes` (weights, moments: the caller's), activations, scratch.
   void print_memory(std::ostream& out, std::size_t state_bytes, bool every_item = false) const {
     print_plan(out, plan_, state_bytes, scratch_bytes_, every_item);
   }
@@ -287,7 +287,7 @@ template <class T, class Device> class unet_session {
     output_ = live("output", 0, config_.out_channels, output, output);
     if (training) encoded_again_ = alive("encoded1.0 again", 0, config_.base, back(encode(0) + 1), back(encode(0)));
     if (training) {
-      output_gradient_ = live("output_gradient", 0, config_.out_channels, output, output);
+      output_gradient_ = alive("output_gradient", 0, config_.out_channels, output, back(-1));
       // They are alive until the update, which follows the last backward step.
       std::vector<memory_plan::part> parts;
       auto const written = [&](auto const& layer, int step) {

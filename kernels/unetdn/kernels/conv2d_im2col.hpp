@@ -23,23 +23,20 @@ template <class T, int Height, int Threads> class picture_loader {
   static constexpr int halo_w = width + 2;
   static constexpr int copies = 4 / int(sizeof(T));  // in shared memory
 
-  template <class Block> UNETDN_DEVICE picture_loader(Block& block, view<T const> const& x) {
+  template <class Block> UNETDN_DEVICE explicit picture_loader(Block& block) {
     UNETDN_UNROLL
     for (int i = 0; i < rounds; ++i) {
       int const pixel = i * Threads + block.thread();
-      int const row = pixel / halo_w, column = pixel % halo_w;
-      r_halo_[i] = row * 32 + column;
-      r_place_[i] = int((row - 1) * x.row_stride + (column - 1) * x.pixel_stride);
+      r_halo_[i] = pixel / halo_w * 32 + pixel % halo_w;
     }
   }
   /// Begins to load what the tile at this place needs; zero beyond the picture.
   UNETDN_DEVICE void load(view<T const> const& x, tile_walk<Height, 16> const& at) {
-    T const* const first = x.pixel(at.image, at.p0, at.q0);
     UNETDN_UNROLL
     for (int i = 0; i < rounds; ++i) {
-      unsigned const row = unsigned(at.p0 - 1 + r_halo_[i] / 32), column = unsigned(at.q0 - 1 + r_halo_[i] % 32);
-      bool const inside = r_halo_[i] < halo_h * 32 && row < unsigned(x.h) && column < unsigned(x.w);
-      T const* const from = inside ? first + r_place_[i] : x.data;
+      int const row = at.p0 - 1 + r_halo_[i] / 32, column = at.q0 - 1 + r_halo_[i] % 32;
+      bool const inside = r_halo_[i] < halo_h * 32 && unsigned(row) < unsigned(x.h) && unsigned(column) < unsigned(x.w);
+      T const* const from = inside ? x.pixel(at.image, row, column) : x.data;
       UNETDN_UNROLL
       for (int c = 0; c < im2col_channels; ++c) r_x_[i][c] = inside && c < x.c ? from[c] : T(0.0f);
     }
@@ -54,15 +51,14 @@ template <class T, int Height, int Threads> class picture_loader {
         if (c >= channels) continue;
         int const element = index(r_halo_[i] / 32, r_halo_[i] % 32, c);
         s_x[element] = r_x_[i][c];
-        if (copies == 2 && element > 0) s_x[copy + element - 1] = r_x_[i][c];
+        if (copies == 2) s_x[copy + element - 1] = r_x_[i][c];
       }
     }
   }
 
  private:
   static constexpr int rounds = ceil_div(halo_h * halo_w, Threads);
-  int r_halo_[rounds];   // row and column of a thread's pixel in one number
-  int r_place_[rounds];  // from the tile's first pixel on
+  int r_halo_[rounds];  // row and column of a thread's pixel in one number
   T r_x_[rounds][im2col_channels];
 };
 
@@ -206,7 +202,7 @@ template <class Operand> struct conv2d_im2col {
 
     fetch_weights(block, s, k0);
     block.copy_commit();
-    loader loaded{block, x};
+    loader loaded{block};
     walk at = walk::from(y, first);
     loaded.load(x, at);
     store_x(loaded, s.x[0]);
@@ -354,7 +350,7 @@ template <class Operand> struct conv2d_weight_gradient_im2col {
     walk at = walk::from(dy, first);
     fetch_dy(block, memory.dy[0], at, k0);
     block.copy_commit();
-    loader loaded{block, x};
+    loader loaded{block};
     loaded.load(x, at);
     store_x(loaded, memory.x[0]);
     int r_column_at[N][fragment_b_columns<Operand>];
