@@ -225,7 +225,7 @@ TEST_CASE("a printed plan names kinds, buffers and MiB") {
   CHECK(whole.str().find("steps 2 to 3, at 0") != std::string::npos);
 }
 
-TEST_CASE("an arena is zeroed, aligned, and moves") {
+TEST_CASE("an arena is aligned, and moves") {
   cpu dev{1};
   memory_plan plan;
   int const a = plan.add("a", memory_kind::activations, 100, 0, 1);
@@ -236,7 +236,7 @@ TEST_CASE("an arena is zeroed, aligned, and moves") {
   auto* const floats = memory.at<float>(plan.at(a));
   CHECK(reinterpret_cast<std::uintptr_t>(bytes) % cpu::alignment == 0);
   CHECK(reinterpret_cast<std::uintptr_t>(floats) % cpu::alignment == 0);
-  CHECK(std::all_of(bytes, bytes + plan.at(b).bytes, [](unsigned char v) { return v == 0; }));
+  bytes[plan.at(b).bytes - 1] = 1;
   floats[0] = 1.5f;
   arena<cpu> moved(std::move(memory));
   CHECK(moved.at<float>(plan.at(a)) == floats);

@@ -162,10 +162,9 @@ inline void print_plan(std::ostream& out, memory_plan const& plan, std::size_t s
 template <class Device> class arena {
  public:
   arena() = default;
-  /// Allocates plan.total() bytes, zeroed. Throws out_of_memory. A device with red zones has them poisoned, so that
-  /// AddressSanitizer finds an access beyond a buffer, though it is not beyond the arena.
+  /// Allocates plan.total() bytes, which hold nothing yet. Throws out_of_memory. A device with red zones has them
+  /// poisoned, so that AddressSanitizer finds an access beyond a buffer, though it is not beyond the arena.
   arena(Device& dev, memory_plan const& plan) : memory_{static_cast<std::byte*>(dev.allocate(plan.total()))} {
-    dev.fill_zero(memory_, plan.total());
     if constexpr (Device::red_zone > 0) {
       for (auto const& it : plan.items()) poison(memory_ + it.offset + it.bytes, plan.room(it) - it.bytes);
     }
