@@ -87,9 +87,7 @@ template <class T> constexpr char const* dtype_of() {
 /// An untrusted string for a one-line message: in quotes, cut to 80 characters, control characters shown as '?'.
 inline std::string in_quotes(std::string_view s) {
   std::size_t const longest = 80;
-  std::string out = "'";
-  for (char c : s.substr(0, longest)) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  return out + (s.size() > longest ? "...'" : "'");
+  return "'" + printable(s.substr(0, longest)) + (s.size() > longest ? "...'" : "'");
 }
 
 inline std::string shape_text(std::vector<std::int64_t> const& shape) {

@@ -146,4 +146,5 @@ TEST_CASE("text() writes strings and numbers, check() throws them") {
   CHECK_NOTHROW(check(true, "never"));
   CHECK_THROWS_WITH(check(false, "x is ", 3), "x is 3");
   CHECK(std::string(file_error("dir/a.png", "is cut off").what()) == "dir/a.png: is cut off");
+  CHECK(std::string(file_error("two\nlines\x1b[31m.png", "is cut off").what()) == "two?lines?[31m.png: is cut off");
 }

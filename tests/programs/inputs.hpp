@@ -182,6 +182,7 @@ template <class Command> void refuse_bad_files(Command command) {
   refuses(command(in / "huge.png", out), {"200 megapixels", "--any-size"}, 1);
   refuses(with(command(in / "huge.png", out), {"--any-size"}), {in / "huge.png", "damaged or truncated"}, 1);
   refuses(command(in / "text.jpg" / "below", out), {in / "text.jpg" / "below"}, 1);
+  refuses(command(in / "two\nlines.png", out), {in / "two?lines.png", "check the spelling"}, 1);
   fs::create_directory(in / "folder.png");
   refuses(command(in / "folder.png", out), {in / "folder.png", "holds no pictures"}, 1);
   fs::remove(in / "folder.png");

@@ -10,11 +10,23 @@
 
 namespace unetdn {
 
+namespace detail {
+/// The text with '?' in the place of control characters, which files and their names may bring: it stays one line, and
+/// no terminal obeys it.
+inline std::string printable(std::string_view s) {
+  std::string out(s);
+  for (char& c : out) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = '?';
+  }
+  return out;
+}
+}  // namespace detail
+
 /// Base of everything this library throws on purpose. what() is one line: it names the thing that is wrong and the
 /// remedy.
 class error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit error(std::string_view what) : std::runtime_error(detail::printable(what)) {}
 };
 
 /// An argument, shape, type or option does not fit.
