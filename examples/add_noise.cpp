@@ -69,7 +69,7 @@ int add_noise(settings const& s) {
   unetdn::noise_level const level = unetdn::parse_noise(s.noise);
   std::vector<std::filesystem::path> const files = programs::expand(s.inputs);
   programs::planned_files plan(files, s.common.force);
-  programs::outputs const outputs("--out", s.out, files, plan, s.deep);
+  programs::outputs outputs("--out", s.out, files, plan, s.deep);
   std::optional<programs::outputs> maps;
   if (!s.noise_map.empty()) maps.emplace("--noise-map", s.noise_map, files, plan, s.deep);
   if (!s.preview.empty()) programs::check_picture_name("--preview", s.preview, s.deep);

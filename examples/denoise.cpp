@@ -44,7 +44,7 @@ int denoise(settings const& s) {
   std::vector<std::filesystem::path> read = files;
   read.push_back(s.weights);
   programs::planned_files plan(read, s.common.force);
-  programs::outputs const outputs("--out", s.out, files, plan);
+  programs::outputs outputs("--out", s.out, files, plan);
   programs::picture_report report(s.report, "Denoised pictures");
   report.plan(plan);
   auto const made = programs::make_denoiser("denoise", s.where, s.common.threads, s.common.quiet, s.weights);

@@ -203,8 +203,15 @@ outputs::outputs(std::string const& option, std::filesystem::path const& out,
   }
 }
 
-void outputs::make_folder() const {
+outputs::~outputs() {
+  std::error_code ignored;
+  if (made_) std::filesystem::remove(out_, ignored);  // which no folder allows that holds anything
+}
+
+void outputs::make_folder() {
   if (to_file_) return;
+  std::error_code ignored;
+  made_ = !std::filesystem::exists(out_, ignored);
   unetdn::make_folder(out_);
   unetdn::remove_abandoned_files(out_);
 }

@@ -60,16 +60,20 @@ class outputs {
   /// cannot hold them.
   outputs(std::string const& option, std::filesystem::path const& out, std::vector<std::filesystem::path> const& inputs,
           planned_files& plan, bool deep = false);
+  /// Removes the folder that make_folder() has made, if nothing was written there.
+  ~outputs();
+  outputs(outputs const&) = delete;
+  outputs& operator=(outputs const&) = delete;
 
   /// Makes the folder, where results go into one, and removes what a killed program left half-written there. Throws
   /// file_error.
-  void make_folder() const;
+  void make_folder();
   /// The result of one input. Formats that are only read become PNG, and so does JPEG where there are to be 16 bits.
   std::filesystem::path path_for(std::filesystem::path const& input) const;
 
  private:
   std::filesystem::path out_;
-  bool to_file_, deep_;
+  bool to_file_, deep_, made_ = false;
 };
 
 /// A file's name as a JSON string. Names are bytes: what is not UTF-8 becomes U+FFFD.

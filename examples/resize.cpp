@@ -35,7 +35,7 @@ unetdn::image resized(settings const& s, unetdn::image const& picture) {
 int resize(settings const& s) {
   std::vector<std::filesystem::path> const files = programs::expand({s.data});
   programs::planned_files plan(files, s.common.force);
-  programs::outputs const outputs("--out", s.out, files, plan);
+  programs::outputs outputs("--out", s.out, files, plan);
   outputs.make_folder();
   unetdn::cpu device(s.common.threads);
   programs::result_line const line{s.json, s.common.quiet};

@@ -177,7 +177,7 @@ template <class Command> void refuse_bad_files(Command command) {
   refuses(command(one, out), {one, "check the spelling"}, 1);
   for (auto const& [name, says] : write_broken_pictures(in)) {
     refuses(command(in / name, out), {in / name, says}, 1);
-    CHECK(names_in(out).empty());
+    CHECK(!fs::exists(out));
   }
   refuses(command(in / "huge.png", out), {"200 megapixels", "--any-size"}, 1);
   refuses(with(command(in / "huge.png", out), {"--any-size"}), {in / "huge.png", "damaged or truncated"}, 1);
