@@ -210,7 +210,7 @@ template <class T> bool conv2d_is_right(emulated& dev, shape x_shape, conv2d_sha
 
 bool conv2d_3x3_is_right(emulated& dev) {
   dev.pretend_warpgroups(false);
-  return conv2d_is_right<bf16>(dev, {1, 12, 3, 40}, {40, 32, 3});
+  return conv2d_is_right<bf16>(dev, {1, 20, 3, 40}, {40, 32, 3});
 }
 /// So many rows that the weight gradient's buffers are used again, and so many channels that the forward pass, or the
 /// other one back, ends in the buffer whose memory the result takes. For the other direction there are few enough that
@@ -219,7 +219,7 @@ bool conv2d_3x3_by_warpgroups_is_right(emulated& dev) {
   return conv2d_is_right<bf16>(dev, {1, 42, 3, 136}, {136, 32, 3});
 }
 bool conv2d_3x3_by_warpgroups_back_is_right(emulated& dev) {
-  return conv2d_is_right<bf16>(dev, {1, 18, 9, 32}, {32, 136, 3});
+  return conv2d_is_right<bf16>(dev, {1, 42, 3, 32}, {32, 136, 3});
 }
 bool conv2d_2x2_is_right(emulated& dev) { return conv2d_is_right<fp16>(dev, {1, 23, 20, 24}, {24, 104, 2, 2}); }
 bool conv2d_5x5_is_right(emulated& dev) { return conv2d_is_right<bf16>(dev, {1, 12, 10, 16}, {16, 16, 5}); }

@@ -19,7 +19,7 @@
 // Conventions that all layers share:
 //  - A layer owns no memory. Its parameters are a slice of one flat array, so that one pass updates a whole network and
 //    one array each holds weights, gradients, moments and averages.
-//  - Gradients of parameters accumulate (+=) where the caller says so, as layers need it that share parameters;
+//  - Gradients of parameters accumulate (+=) where the caller says so, which layers with common parameters need;
 //    gradients of activations overwrite.
 //  - The `dy` of a layer with a fused ReLU is the gradient before that ReLU: whoever wrote it has applied its
 //    mask, y > 0, already (the `mask` argument of the next layer's backward), which saves a pass.

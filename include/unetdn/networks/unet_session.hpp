@@ -62,7 +62,8 @@ template <class T, class Device> class unet_session {
   }
   /// What forward computed: [n,h,w,out_channels]; valid until the next forward or backward.
   view<T> output() const { return picture(at(output_)); }
-  /// Where the caller puts the gradient of the loss, before backward, which is told of what. [n,h,w,out_channels]
+  /// Where the caller puts the gradient of the loss, after forward and before backward, which is told of what.
+  /// [n,h,w,out_channels]
   view<T> output_gradient() const {
     check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");
     return picture(at(output_gradient_));
@@ -160,7 +161,7 @@ template <class T, class Device> class unet_session {
       view<T> const joined = at(joined_[index(l)]);
       through(block.conv2, at(decoded1_[index(l)]), at(decoded2_[index(l)]));
       to_parameters(block.conv1, joined, at(decoded1_[index(l)]));
-      run(pool_name(l), "codes", traffic_of(skip(l), 1 + 0.25 / sizeof(T)),  // what forward pooled need not be again
+      run(pool_name(l), "codes", traffic_of(skip(l), 1 + 0.25 / sizeof(T)),  // not y, which forward has made before
           [&] { pool_.encode(dev, skip(l), codes(l), at(pooled_again_[index(l)])); });
       to_data(block.conv1, at(decoded1_[index(l)]), joined, {});
       view<T> const below = l + 1 < config_.levels ? at(decoded2_[index(l + 1)]) : at(bottleneck2_);

@@ -124,9 +124,7 @@ template <class Operand> struct conv2d_im2col {
 
   /// For a GPU of so many multiprocessors.
   static extent3 grid(view<T> const& y, int multiprocessors) {
-    int const channels = ceil_div(y.c, tile_k);
-    int const most = ceil_div(min_blocks * multiprocessors, channels);
-    return {walk::count(y) < most ? walk::count(y) : most, channels};
+    return tile_grid(walk::count(y), ceil_div(y.c, tile_k), min_blocks * multiprocessors);
   }
 
   /// Columns of the matrix for one row of the kernel.

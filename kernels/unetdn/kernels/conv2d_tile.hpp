@@ -63,6 +63,10 @@ template <class T> struct conv2d_finish {
 struct output_pixel {
   int image, row, column;
   UNETDN_DEVICE bool inside() const { return image >= 0; }
+
+  template <class T> static UNETDN_DEVICE output_pixel of(view<T> const& y, int image, int row, int column) {
+    return {row < y.h && column < y.w ? image : -1, row, column};
+  }
 };
 
 /// The tile of y that a block owns: Side x Side pixels of one picture times TileK channels.
@@ -80,8 +84,7 @@ template <int Side, int TileK> struct owned_tile {
   }
   /// The pixel in this row and column of the tile.
   template <class T> UNETDN_DEVICE output_pixel pixel(view<T> const& y, int row, int column) const {
-    int const p = p0 + row, q = q0 + column;
-    return {p < y.h && q < y.w ? image : -1, p, q};
+    return output_pixel::of(y, image, p0 + row, q0 + column);
   }
 };
 
@@ -109,10 +112,15 @@ template <int Height, int Width> struct tile_walk {
   }
   /// The pixel in this row and column of the tile.
   template <class T> UNETDN_DEVICE output_pixel pixel(view<T> const& y, int row, int column) const {
-    int const p = p0 + row, q = q0 + column;
-    return {p < y.h && q < y.w ? image : -1, p, q};
+    return output_pixel::of(y, image, p0 + row, q0 + column);
   }
 };
+
+/// The grid of blocks that share `count` tiles, for each of so many tiles of channels: no more than `most` in all.
+inline extent3 tile_grid(int count, int channels, int most) {
+  int const blocks = most > channels ? most / channels : 1;
+  return {count < blocks ? count : blocks, channels};
+}
 
 /// The first of `count` tiles that block `block` of `blocks` takes, which share them.
 UNETDN_HD constexpr int first_tile(int count, int block, int blocks) {

@@ -7,10 +7,10 @@
 #include <unetdn/kernels/conv2d_weight_gradient.hpp>
 
 // 3x3 convolutions of 16-bit types by matrix products of whole warpgroups, for GPUs that have them (Hopper). Of a
-// tile's pixels 64 channels lie in shared memory, one row each (core/mma.hpp, shared_matrix). Eight pixels of a
+// tile's pixels up to 64 channels lie in shared memory, one row each (core/mma.hpp, shared_matrix). Eight pixels of a
 // picture's row are what a product reads at once wherever they begin: each tap's shifted copy of a tile, and its
-// transpose, are only addresses. A row is written at once by eight threads; written piece by piece to several places,
-// copies were what these kernels waited for (benchmarks/gpu_kernels).
+// transpose, are only addresses. A whole row is written at once by eight threads; written piece by piece to several
+// places, copies were what these kernels waited for (benchmarks/gpu_kernels).
 
 namespace unetdn::kernels {
 
@@ -50,7 +50,7 @@ template <class T, int TileK, int Depth, bool Flipped, int Threads> struct tap_w
   }
 };
 
-/// What conv2d_halo computes, for T bf16 or fp16 and from 32 channels and outputs on.
+/// What conv2d_halo computes, for T bf16 or fp16, more than 64 channels, and from 32 outputs on.
 ///
 /// A block owns 16x16 pixels of one picture times TileK channels of y; grid {tiles of pixels * tiles of channels, N}. A
 /// step multiplies 64 channels of one tap. The weights of the next steps, and the next channels of the halo tile, are
@@ -230,7 +230,8 @@ template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_r
     alignas(1024) T x[2][round_up(halo * halo, shared_row_group) * shared_row];
     T y[warps][2 * tile][TileK + size];  // one piece wider: rows of a fragment then fall on different banks
   };
-  static constexpr int min_blocks = max_shared_bytes_hopper / int(sizeof(shared));
+  /// All that fit: a block takes a KiB more than it asks for, which one alone may not have either.
+  static constexpr int min_blocks = (max_shared_bytes_hopper + 1024) / (int(sizeof(shared)) + 1024);
   static_assert(min_blocks >= 2);
 
   view<T const> x;  // one that warpgroups_can_read()
@@ -243,9 +244,7 @@ template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_r
 
   /// For a GPU of so many multiprocessors.
   static extent3 grid(view<T> const& y, int multiprocessors) {
-    int const channels = ceil_div(y.c, TileK);
-    int const most = ceil_div(min_blocks * multiprocessors, channels);
-    return {walk::count(y) < most ? walk::count(y) : most, channels};
+    return tile_grid(walk::count(y), ceil_div(y.c, TileK), min_blocks * multiprocessors);
   }
 
   /// Brings a thread's pieces of one halo tile after the other: always the same piece of the same pixels of the tile.
@@ -309,7 +308,7 @@ template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_r
       block.multiply_begin();
       UNETDN_UNROLL
       for (int tap = 0; tap < taps; ++tap) {
-        shared_matrix<T, Flipped> const b{s.w[tap], shared_row_group * shared_row, shared_row * shared_row};
+        shared_matrix<T, Flipped> const b{s.w[tap], shared_row_group * shared_row};
         UNETDN_UNROLL
         for (int c = 0; c < Depth; c += 16)
           block.multiply_async(r_y[0], a.shifted((tap / row_taps * halo + tap % row_taps) * shared_row + c),
@@ -347,6 +346,7 @@ template <class T, int TileC> struct conv2d_weight_gradient_warpgroup {
   static constexpr int halo_w = tile_w + 2;
   static constexpr int row_taps = 3;
   static constexpr int threads = row_taps * warpgroup_size;
+  using walk = tile_walk<tile_h, tile_w>;
   static constexpr int tiles_ahead = 2;
   static constexpr int stages = tiles_ahead + 2;
   static constexpr int size = piece_size<T>;
@@ -368,19 +368,15 @@ template <class T, int TileC> struct conv2d_weight_gradient_warpgroup {
   bool with_bias;
   gradient_parts to;
 
-  static UNETDN_HD int tiles(view<T const> const& dy) { return dy.n * ceil_div(dy.h, tile_h) * ceil_div(dy.w, tile_w); }
+  static UNETDN_HD int tiles(view<T const> const& dy) { return walk::count(dy); }
   static int blocks(conv_weights layout) { return ceil_div(layout.channels, TileC) * ceil_div(layout.outputs, tile_k); }
 
   /// Brings a thread's pieces of one tile after the other: always the same piece of the same pixels of the tile.
   class loader {
    public:
     template <class Block>
-    UNETDN_DEVICE loader(Block& block, conv2d_weight_gradient_warpgroup const& k, int tile, int k0, int c0) {
-      int const tiles_w = ceil_div(k.dy.w, tile_w);
-      int const tiles_h = ceil_div(k.dy.h, tile_h);
-      image_ = tile / tiles_w / tiles_h;
-      p0_ = tile / tiles_w % tiles_h * tile_h;
-      q0_ = tile % tiles_w * tile_w;
+    UNETDN_DEVICE loader(Block& block, conv2d_weight_gradient_warpgroup const& k, int tile, int k0, int c0)
+        : next_{walk::from(k.dy, tile)} {
       int const pixel = block.thread() / dy_pieces;
       k_ = k0 + block.thread() % dy_pieces * size;
       c_ = c0 + block.thread() % x_pieces * size;
@@ -397,33 +393,28 @@ template <class T, int TileC> struct conv2d_weight_gradient_warpgroup {
     UNETDN_DEVICE void operator()(Block& block, conv2d_weight_gradient_warpgroup const& k, stage& s) {
       int const pixel = block.thread() / dy_pieces;
       T* const s_dy = s.dy + stage::at(pixel, block.thread() % dy_pieces);
-      T const* const from_dy = k.dy.pixel(image_, p0_, q0_) + dy_place_ + k_;
-      bool const dy_exists = q0_ + pixel % tile_w < k.dy.w && k_ < k.dy.c;
+      T const* const from_dy = k.dy.pixel(next_.image, next_.p0, next_.q0) + dy_place_ + k_;
+      bool const dy_exists = next_.q0 + pixel % tile_w < k.dy.w && k_ < k.dy.c;
       UNETDN_UNROLL
       for (int i = 0; i < dy_rounds; ++i) {
         if (i == dy_rounds - 1 && pixel + i * dy_apart >= tile_h * tile_w) continue;
         constexpr int rows = dy_apart / tile_w;
-        bool const inside = dy_exists && p0_ + pixel / tile_w + i * rows < k.dy.h;
+        bool const inside = dy_exists && next_.p0 + pixel / tile_w + i * rows < k.dy.h;
         block.copy_async(s_dy + i * dy_apart * tile_k, inside ? from_dy + i * rows * k.dy.row_stride : k.dy.data,
                          inside);
       }
       int const x_pixel = block.thread() / x_pieces;
       T* const s_x = s.x + stage::at(x_pixel, block.thread() % x_pieces);
-      T const* const from_x = k.x.pixel(image_, p0_, q0_) + c_;
+      T const* const from_x = k.x.pixel(next_.image, next_.p0, next_.q0) + c_;
       UNETDN_UNROLL
       for (int i = 0; i < x_rounds; ++i) {
         if (i == x_rounds - 1 && x_pixel + i * x_apart >= halo_h * halo_w) continue;
-        unsigned const row = unsigned(p0_ - 1 + r_halo_[i] / 32), column = unsigned(q0_ - 1 + r_halo_[i] % 32);
+        unsigned const row = unsigned(next_.p0 - 1 + r_halo_[i] / 32);
+        unsigned const column = unsigned(next_.q0 - 1 + r_halo_[i] % 32);
         bool const inside = row < unsigned(k.x.h) && column < unsigned(k.x.w) && c_ < k.x.c;
         block.copy_async(s_x + i * x_apart * shared_row, inside ? from_x + r_x_places_[i] : k.x.data, inside);
       }
-      q0_ += tile_w;
-      if (q0_ < k.dy.w) return;
-      q0_ = 0;
-      p0_ += tile_h;
-      if (p0_ < k.dy.h) return;
-      p0_ = 0;
-      ++image_;
+      next_.advance(k.dy);
     }
 
    private:
@@ -434,7 +425,7 @@ template <class T, int TileC> struct conv2d_weight_gradient_warpgroup {
     static constexpr int dy_rounds = ceil_div(tile_h * tile_w, dy_apart);
     static constexpr int x_rounds = ceil_div(halo_h * halo_w, x_apart);
     static_assert(dy_apart % tile_w == 0 && dy_apart % shared_row_group == 0 && x_apart % shared_row_group == 0);
-    int image_, p0_, q0_;  // of the next tile
+    walk next_;
     int k_, c_;
     int dy_place_, r_x_places_[x_rounds];  // from the tile's first pixel on
     int r_halo_[x_rounds];                 // row and column in one number

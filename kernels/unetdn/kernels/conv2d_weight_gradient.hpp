@@ -35,7 +35,7 @@ struct gradient_parts {
 
   UNETDN_HD constexpr std::int64_t stride() const { return layout.size() + round_up(layout.outputs, 4); }
   /// Of `count` tiles, the first one of part i.
-  UNETDN_HD constexpr int first(int count, int i) const { return int(std::int64_t(count) * i / parts); }
+  UNETDN_HD constexpr int first(int count, int i) const { return first_tile(count, i, parts); }
   UNETDN_DEVICE gradient_sums of(int part) const {
     if (part == 0) return {dw, db, accumulate};
     float* const to = partial + (part - 1) * stride();
@@ -87,7 +87,8 @@ template <class Operand, int TileK, int TileC> struct conv2d_weight_gradient_hal
   static constexpr int taps = 9;
   static constexpr int warps = 4;
   static constexpr int threads = warps * warp_size;
-  static constexpr int blocks_resident = TileK == 64 ? 2 : 4;
+  static constexpr int blocks_resident = TileK == 64 ? 2 : sizeof(T) == 2 ? 4 : 3;
+  static constexpr int min_blocks = blocks_resident;
   static constexpr int M = TileK == 64 ? 2 : 1;  // fragments of output channels of one warp
   static constexpr int columns = TileC / 16;     // of warps that own different channels
   static constexpr int owners = TileK / (16 * M) * columns;
