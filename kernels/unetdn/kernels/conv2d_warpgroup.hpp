@@ -50,6 +50,48 @@ template <class T, int TileK, int Depth, bool Flipped, int Threads> struct tap_w
   }
 };
 
+/// Brings one tile after the other of Height x Width pixels of x, and a pixel on each side of it, to rows of 128 bytes
+/// in shared memory: Channels of them. A thread keeps its piece, and its pixels' places in the tile.
+template <class T, int Height, int Width, int Channels, int Threads> class halo_rows {
+ public:
+  /// From channel `first` on.
+  template <class Block> UNETDN_DEVICE halo_rows(Block& block, view<T const> const& x, int first) {
+    c_ = first + block.thread() % pieces * piece_size<T>;
+    UNETDN_UNROLL
+    for (int i = 0; i < rounds; ++i) {
+      int const pixel = block.thread() / pieces + i * apart;
+      int const row = pixel / halo_w, column = pixel % halo_w;
+      r_halo_[i] = row * 32 + column;
+      r_places_[i] = int((row - 1) * x.row_stride + (column - 1) * x.pixel_stride);
+    }
+  }
+  /// Beyond the picture and its channels are zeros.
+  template <class Block>
+  UNETDN_DEVICE void fetch(Block& block, view<T const> const& x, tile_walk<Height, Width> const& at, T* s_x) const {
+    int const row0 = block.thread() / pieces;
+    T* const s_to = s_x + row0 * shared_row + spread_piece(row0, block.thread() % pieces) * piece_size<T>;
+    T const* const from = x.pixel(at.image, at.p0, at.q0) + c_;
+    UNETDN_UNROLL
+    for (int i = 0; i < rounds; ++i) {
+      if (i == rounds - 1 && row0 + i * apart >= halo_h * halo_w) continue;
+      unsigned const row = unsigned(at.p0 - 1 + r_halo_[i] / 32), column = unsigned(at.q0 - 1 + r_halo_[i] % 32);
+      bool const inside = row < unsigned(x.h) && column < unsigned(x.w) && c_ < x.c;
+      block.copy_async(s_to + i * apart * shared_row, inside ? from + r_places_[i] : x.data, inside);
+    }
+  }
+
+ private:
+  static constexpr int halo_h = Height + 2;
+  static constexpr int halo_w = Width + 2;
+  static constexpr int pieces = Channels / piece_size<T>;
+  static constexpr int apart = Threads / pieces;  // pixels between two of a thread's
+  static constexpr int rounds = ceil_div(halo_h * halo_w, apart);
+  static_assert(halo_w <= 32 && apart % shared_row_group == 0);
+  int c_;
+  int r_halo_[rounds];    // row and column in one number
+  int r_places_[rounds];  // from the tile's first pixel on
+};
+
 /// What conv2d_halo computes, for T bf16 or fp16, more than 64 channels, and from 32 outputs on.
 ///
 /// A block owns 16x16 pixels of one picture times TileK channels of y; grid {tiles of pixels * tiles of channels, N}. A
@@ -218,17 +260,13 @@ template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_r
   static constexpr int threads = warpgroup_size;
   static constexpr int warps = threads / warp_size;
   static constexpr int N = TileK / 8;
-  static constexpr int size = piece_size<T>;
-  static constexpr int pieces = Depth / size;
-  static constexpr int apart = threads / pieces;  // rows between two of a thread's pieces
-  static constexpr int rounds = ceil_div(halo * halo, apart);
   using weights = tap_weights<T, TileK, Depth, Flipped, threads>;
   using walk = tile_walk<tile, tile>;
 
   struct shared {
     alignas(1024) T w[taps][weights::elements];
     alignas(1024) T x[2][round_up(halo * halo, shared_row_group) * shared_row];
-    T y[warps][2 * tile][TileK + size];  // one piece wider: rows of a fragment then fall on different banks
+    T y[warps][2 * tile][TileK + piece_size<T>];  // one piece wider: rows of a fragment then fall on different banks
   };
   /// All that fit: a block takes a KiB more than it asks for, which one alone may not have either.
   static constexpr int min_blocks = (max_shared_bytes_hopper + 1024) / (int(sizeof(shared)) + 1024);
@@ -247,39 +285,6 @@ template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_r
     return tile_grid(walk::count(y), ceil_div(y.c, TileK), min_blocks * multiprocessors);
   }
 
-  /// Brings a thread's pieces of one halo tile after the other: always the same piece of the same pixels of the tile.
-  class x_loader {
-   public:
-    template <class Block> UNETDN_DEVICE x_loader(Block& block, conv2d_warpgroup_resident const& k) {
-      UNETDN_UNROLL
-      for (int i = 0; i < rounds; ++i) {
-        int const pixel = block.thread() / pieces + i * apart;
-        int const row = pixel / halo, column = pixel % halo;
-        r_halo_[i] = row * 32 + column;
-        r_places_[i] = int((row - 1) * k.x.row_stride + (column - 1) * k.x.pixel_stride);
-      }
-    }
-    template <class Block>
-    UNETDN_DEVICE void operator()(Block& block, conv2d_warpgroup_resident const& k, T* s_x, walk const& at) const {
-      int const piece = block.thread() % pieces;
-      int const row0 = block.thread() / pieces;
-      bool const exists = piece * size < k.x.c;
-      T const* const from = k.x.pixel(at.image, at.p0, at.q0) + piece * size;
-      UNETDN_UNROLL
-      for (int i = 0; i < rounds; ++i) {
-        if (i == rounds - 1 && row0 + i * apart >= halo * halo) continue;
-        unsigned const row = unsigned(at.p0 - 1 + r_halo_[i] / 32), column = unsigned(at.q0 - 1 + r_halo_[i] % 32);
-        bool const inside = row < unsigned(k.x.h) && column < unsigned(k.x.w) && exists;
-        T* const s_to = s_x + (row0 + i * apart) * shared_row + spread_piece(row0 + i * apart, piece) * size;
-        block.copy_async(s_to, inside ? from + r_places_[i] : k.x.data, inside);
-      }
-    }
-
-   private:
-    int r_halo_[rounds];    // row and column in one number
-    int r_places_[rounds];  // from the tile's first pixel on
-  };
-
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
     int const k0 = block.index().y * TileK;
     int const first = first_tile(walk::count(y), block.index().x, block.blocks().x);
@@ -289,9 +294,9 @@ template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_r
 
     UNETDN_UNROLL
     for (int tap = 0; tap < taps; ++tap) weights::fetch(block, s.w[tap], w, layout, k0, 0, tap);
-    x_loader const load_x{block, *this};
+    halo_rows<T, tile, tile, Depth, threads> const rows{block, x, 0};
     walk at = walk::from(y, first);
-    load_x(block, *this, s.x[0], at);
+    rows.fetch(block, x, at, s.x[0]);
     block.copy_commit();
     for (int number = first; number < last; ++number) {
       int const now = (number - first) % 2;
@@ -300,7 +305,7 @@ template <class T, int TileK, int Depth, bool Flipped> struct conv2d_warpgroup_r
       block.sync();  // completes this tile's pixels; everyone has multiplied those of the one before, and stored its y
       walk next = at;
       next.advance(y);
-      if (number + 1 < last) load_x(block, *this, s.x[1 - now], next);
+      if (number + 1 < last) rows.fetch(block, x, next, s.x[1 - now]);
       block.copy_commit();
 
       fragment_c r_y[1][N] = {};
@@ -376,18 +381,10 @@ template <class T, int TileC> struct conv2d_weight_gradient_warpgroup {
    public:
     template <class Block>
     UNETDN_DEVICE loader(Block& block, conv2d_weight_gradient_warpgroup const& k, int tile, int k0, int c0)
-        : next_{walk::from(k.dy, tile)} {
+        : next_{walk::from(k.dy, tile)}, x_rows_{block, k.x, c0} {
       int const pixel = block.thread() / dy_pieces;
       k_ = k0 + block.thread() % dy_pieces * size;
-      c_ = c0 + block.thread() % x_pieces * size;
       dy_place_ = int(pixel / tile_w * k.dy.row_stride + pixel % tile_w * k.dy.pixel_stride);
-      UNETDN_UNROLL
-      for (int i = 0; i < x_rounds; ++i) {
-        int const x_pixel = block.thread() / x_pieces + i * x_apart;
-        int const row = x_pixel / halo_w, column = x_pixel % halo_w;
-        r_halo_[i] = row * 32 + column;
-        r_x_places_[i] = int((row - 1) * k.x.row_stride + (column - 1) * k.x.pixel_stride);
-      }
     }
     template <class Block>
     UNETDN_DEVICE void operator()(Block& block, conv2d_weight_gradient_warpgroup const& k, stage& s) {
@@ -403,32 +400,18 @@ template <class T, int TileC> struct conv2d_weight_gradient_warpgroup {
         block.copy_async(s_dy + i * dy_apart * tile_k, inside ? from_dy + i * rows * k.dy.row_stride : k.dy.data,
                          inside);
       }
-      int const x_pixel = block.thread() / x_pieces;
-      T* const s_x = s.x + stage::at(x_pixel, block.thread() % x_pieces);
-      T const* const from_x = k.x.pixel(next_.image, next_.p0, next_.q0) + c_;
-      UNETDN_UNROLL
-      for (int i = 0; i < x_rounds; ++i) {
-        if (i == x_rounds - 1 && x_pixel + i * x_apart >= halo_h * halo_w) continue;
-        unsigned const row = unsigned(next_.p0 - 1 + r_halo_[i] / 32);
-        unsigned const column = unsigned(next_.q0 - 1 + r_halo_[i] % 32);
-        bool const inside = row < unsigned(k.x.h) && column < unsigned(k.x.w) && c_ < k.x.c;
-        block.copy_async(s_x + i * x_apart * shared_row, inside ? from_x + r_x_places_[i] : k.x.data, inside);
-      }
+      x_rows_.fetch(block, k.x, next_, s.x);
       next_.advance(k.dy);
     }
 
    private:
     static constexpr int dy_pieces = tile_k / size;
-    static constexpr int x_pieces = TileC / size;
     static constexpr int dy_apart = threads / dy_pieces;  // pixels between two of a thread's
-    static constexpr int x_apart = threads / x_pieces;
     static constexpr int dy_rounds = ceil_div(tile_h * tile_w, dy_apart);
-    static constexpr int x_rounds = ceil_div(halo_h * halo_w, x_apart);
-    static_assert(dy_apart % tile_w == 0 && dy_apart % shared_row_group == 0 && x_apart % shared_row_group == 0);
+    static_assert(dy_apart % tile_w == 0 && dy_apart % shared_row_group == 0);
     walk next_;
-    int k_, c_;
-    int dy_place_, r_x_places_[x_rounds];  // from the tile's first pixel on
-    int r_halo_[x_rounds];                 // row and column in one number
+    halo_rows<T, tile_h, tile_w, TileC, threads> x_rows_;
+    int k_, dy_place_;  // from the tile's first pixel on
   };
 
   template <class Block> UNETDN_DEVICE void operator()(Block& block, shared& s) const {
