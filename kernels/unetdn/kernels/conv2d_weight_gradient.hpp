@@ -259,6 +259,7 @@ template <class Operand> struct conv2d_weight_gradient_gather {
   static constexpr int tile = 32;
   static constexpr int stages = 3;
   static constexpr int threads = 4 * warp_size;
+  static constexpr int min_blocks = 4;  // else ptxas spills for a fifth
   static constexpr int M = 2;
   static constexpr int N = 4;
   static constexpr int pieces = tile_k / piece_size<T>;
