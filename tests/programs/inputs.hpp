@@ -179,6 +179,9 @@ template <class Command> void refuse_bad_files(Command command) {
     refuses(command(in / name, out), {in / name, says}, 1);
     CHECK(!fs::exists(out));
   }
+  fs::create_directory(out);
+  refuses(command(in / "text.jpg", out), {in / "text.jpg"}, 1);
+  CHECK(fs::remove(out));  // a folder that was there before stays, though it is empty
   refuses(command(in / "huge.png", out), {"200 megapixels", "--any-size"}, 1);
   refuses(with(command(in / "huge.png", out), {"--any-size"}), {in / "huge.png", "damaged or truncated"}, 1);
   refuses(command(in / "text.jpg" / "below", out), {in / "text.jpg" / "below"}, 1);

@@ -48,11 +48,13 @@ class memory_plan {
     std::size_t offset = 0;
   };
 
-  /// Adds a buffer that is alive from step `first` to step `last`; returns its number.
+  /// Adds a buffer that is alive from step `first` to step `last`; returns its number. Throws argument_error where it
+  /// ends before it begins.
   int add(std::string name, memory_kind kind, std::size_t bytes, int first, int last) {
     return add(std::move(name), kind, {{0, bytes, first, last}});
   }
-  /// Adds a buffer that is as long as its parts reach; bytes that are in none are nobody's.
+  /// Adds a buffer that is as long as its parts reach; bytes that are in none are nobody's. Throws argument_error where
+  /// there is no part, or one ends before it begins.
   int add(std::string name, memory_kind kind, std::vector<part> parts) {
     check(!parts.empty(), "the plan's buffer ", name, " has no part");
     item it{std::move(name), kind, 0, parts[0].first, parts[0].last, {}};

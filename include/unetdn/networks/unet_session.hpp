@@ -111,15 +111,16 @@ template <class T, class Device> class unet_session {
     });
   }
 
-  /// The gradients of the parameters that backward computed: a flat array like the network's weights, padding zero;
-  /// valid until the next forward.
+  /// The gradients of the parameters that backward computed: a flat array on the device like the network's weights,
+  /// parameters().size() elements, padding zero; valid until the next forward. Throws argument_error in an inference
+  /// session.
   accumulator_t<T>* gradients() const {
     check(mode_ == session_mode::training, "an inference session has no gradients; make one for training");
     return arena_.template at<accumulator_t<T>>(plan_.at(gradients_));
   }
 
   /// Computes gradients() from output_gradient(). Needs the forward pass just before it, its input and weights
-  /// unchanged; leaves its activations overwritten.
+  /// unchanged; leaves its activations overwritten. Throws argument_error in an inference session.
   void backward(unet<T, Device> const& net, gradient_of what = gradient_of::output) {
     auto* const gradients = this->gradients();
     auto const& layers = net.layers();
